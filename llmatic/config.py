@@ -1,0 +1,68 @@
+"""Settings: what `config.yaml` and the environment say, checked and frozen. (Reading them: see below.)"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """The `server:` section. Times in seconds, sizes in bytes."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    allowed_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    max_body_bytes: int = 16 * 1024 * 1024
+    max_json_depth: int = 64
+    unknown_fields: Literal["refuse", "ignore"] = "refuse"
+    drain_timeout_s: float = 30.0
+    sse_keep_alive_s: float = 10.0
+    api_keys: tuple[str, ...] = ()
+    log_level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """The `workers:` section: how model processes are started and watched."""
+
+    load_timeout_s: float = 600.0
+    step_timeout_s: float = 120.0
+    restart_backoff_s: float = 0.5
+    restart_backoff_max_s: float = 30.0
+    socket_dir: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One entry of `models:`. `context` counts tokens over all parallel sequences together.
+
+    None means "the engine's choice". `sampling` holds defaults for absent request fields, under
+    the request's own names (temperature, top_p, top_k, min_p, repetition_penalty, max_tokens, …). `options` is passed to the engine untouched; the engine
+    refuses what it does not know.
+    """
+
+    id: str
+    source: str
+    engine: str = "llama"
+    aliases: tuple[str, ...] = ()
+    context: int | None = None
+    parallel: int = 8
+    threads: int | None = None
+    gpu_layers: int | None = None
+    chat_template: str | None = None
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    preload: bool = False
+    keep_alive_s: float | None = None
+    max_queue: int = 256
+    max_queue_tokens: int = 1_000_000
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that the composition root needs."""
+
+    server: ServerSettings = field(default_factory=ServerSettings)
+    workers: WorkerSettings = field(default_factory=WorkerSettings)
+    models: Mapping[str, ModelSpec] = field(default_factory=dict)

@@ -1,0 +1,92 @@
+"""The interfaces between packages. Whoever implements one is found by the composition root alone."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+from llmatic.core.errors import LlmaticError
+from llmatic.core.types import EngineInfo, Event, GenerationRequest
+
+StepEvents = Sequence[tuple[str, Event | LlmaticError]]
+
+
+class GenerationEngine(Protocol):
+    """A loaded model that writes text. The same interface in a worker process and in-process in tests."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What was loaded."""
+        ...
+
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
+        """Started, then Deltas of all choices mixed, then Finished.
+
+        Closing the generator cancels the request and frees its memory before the next step.
+        Raises InvalidRequest or QueueFull before Started; EngineFailed at any time.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Fail what still runs, free the model. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class StepEngine(Protocol):
+    """An engine whose thread runs in steps, seen from a worker: all events of one step come in one call.
+
+    Events are pairs (request id, event). A request ends with `Finished` or with a LlmaticError, once; after
+    `cancel` nothing more may come for it (events already on their way may still arrive once). Every submitted
+    request that is neither finished nor cancelled when the engine closes ends with EngineFailed.
+    """
+
+    @property
+    def info(self) -> EngineInfo:
+        """What was loaded."""
+        ...
+
+    def start(self, on_step: Callable[[StepEvents], None]) -> None:
+        """Deliver events to `on_step`, called from the engine's threads: it must not block or raise.
+
+        Call it once, before the first `submit`, and do not use `generate` afterwards.
+        """
+        ...
+
+    def submit(self, request: GenerationRequest) -> None:
+        """Queue a request. From any thread; never blocks; refusals arrive as events."""
+        ...
+
+    def cancel(self, request_id: str) -> None:
+        """Forget a request and free its memory before the next step. From any thread; unknown ids are ignored."""
+        ...
+
+    def stats(self) -> Mapping[str, float]:
+        """Gauges and counters by name (requests_running, requests_waiting, cells_used, …). From any thread."""
+        ...
+
+    def heartbeat(self) -> tuple[int, float | None]:
+        """Steps done, and the `time.monotonic()` at which the running step began (None: idle). From any thread."""
+        ...
+
+    async def close(self) -> None:
+        """As GenerationEngine.close."""
+        ...
+
+
+class EnginePool(Protocol):
+    """Loaded and loadable models by registry id (never an alias)."""
+
+    def generate(self, model_id: str, request: GenerationRequest) -> AsyncGenerator[Event, None]:
+        """As GenerationEngine.generate; loads the model first if need be. Raises Unavailable if it cannot."""
+        ...
+
+    def info(self, model_id: str) -> EngineInfo | None:
+        """What the loaded engine says; None while the model has never been loaded."""
+        ...
+
+    def is_ready(self) -> bool:
+        """True when every model marked `preload` has decoded a token."""
+        ...
+
+    async def close(self) -> None:
+        """Stop every worker."""
+        ...

@@ -1,0 +1,167 @@
+"""The values that travel between the API, the pool and the engines.
+
+Owns the meaning of a generation request and of its events. Never does I/O and never knows HTTP or
+llama.cpp. Everything here is immutable and may be read from any thread.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextPrompt:
+    """Plain text; special-token markup in it is tokenised as markup, as /v1/completions has always done."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPrompt:
+    """Token ids of the model's own vocabulary; ids outside it are the client's mistake (400)."""
+
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InfillPrompt:
+    """Fill in the middle: the model writes what stands between `prefix` and `suffix`."""
+
+    prefix: str
+    suffix: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPrompt:
+    """OpenAI chat messages, content already reduced to text, rendered by the model's own template."""
+
+    messages: tuple[Mapping[str, Any], ...]
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+Prompt = TextPrompt | TokenPrompt | InfillPrompt | ChatPrompt
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How the next token is drawn, in the order that OpenAI documents.
+
+    logits → logit_bias → penalties → (temperature 0: argmax) → temperature → top_k → top_p → min_p → draw.
+    `top_k` 0 means off. `presence_penalty` and `frequency_penalty` count generated tokens only (OpenAI);
+    `repetition_penalty` covers prompt and generated tokens (CTRL, arXiv:1909.05858; 1.0 is off).
+    `n_logprobs` None: none wanted; 0: the chosen token only; k: the chosen one and the k likeliest.
+    `seed` None: drawn by the engine. Choice k of a request uses the stream (seed, k).
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    seed: int | None = None
+    n_logprobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One prompt, `n_choices` answers to it.
+
+    `max_tokens` None: up to the end of the context. `stop`: texts that end a choice and are not returned.
+    `echo`: the prompt's text comes first as a Delta of every choice, with its log probabilities if
+    `sampling.n_logprobs` is set (the first token has none). `min_tokens`: no end before that many.
+    `ignore_eos`: end-of-turn tokens do not end a choice. `client`: whose request it is, for fairness and logs.
+    """
+
+    id: str
+    prompt: Prompt
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    n_choices: int = 1
+    max_tokens: int | None = None
+    min_tokens: int = 0
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+    echo: bool = False
+    client: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TopLogprob:
+    """One of the likeliest tokens at a position; `data` is the token's bytes, which may be partial UTF-8."""
+
+    token_id: int
+    data: bytes
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token of the text and its natural-log probability; None only for the first token of an echoed prompt."""
+
+    token_id: int
+    data: bytes
+    logprob: float | None
+    top: tuple[TopLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The request was accepted and queued: from here on its HTTP status is 200."""
+
+    n_prompt_tokens: int
+    n_cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """More of choice `index`. Text is whole characters only; several tokens may come in one Delta.
+
+    `n_tokens` generated tokens are newly counted by it, an end token included (0 for an echoed prompt).
+    `finish_reason` set: this choice has ended and no Delta with this index follows.
+    """
+
+    index: int
+    text: str
+    n_tokens: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one prompt and all its choices."""
+
+    n_prompt_tokens: int
+    n_completion_tokens: int
+    n_cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Every choice has ended. Always the last event; `mean_logprobs[k]` is set if log probabilities were asked."""
+
+    usage: Usage
+    mean_logprobs: tuple[float, ...] = ()
+
+
+Event = Started | Delta | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What a loaded engine says of itself; shown by /v1/models and checked before a request is sent to it."""
+
+    n_context: int
+    n_context_train: int
+    n_vocab: int
+    n_parallel: int
+    has_chat_template: bool
+    has_infill: bool
+    fingerprint: str
+    description: str = ""
+    chat_template_error: str | None = None
+    size_bytes: int = 0

@@ -1,0 +1,146 @@
+"""Core values as plain lists and mappings, the way they travel between server and worker.
+
+Owns the wire shape of requests, events, specs and errors. Never does I/O and never frames anything
+(see `protocol`). Pure functions; any thread. Events are the hot path and are written by hand as short
+tuples; everything else goes field by field, so a new field of a core type needs no change here.
+
+An event is `(number, what, …)` with the request's number on this connection:
+
+    what ≥ 0   Delta of choice `what`: text [, n_tokens, finish_reason, logprobs] (cut after the text when
+               it is one token without finish reason and log probabilities, the common case)
+    STARTED    n_prompt_tokens, n_cached_tokens
+    FINISHED   n_prompt_tokens, n_completion_tokens, n_cached_tokens, mean_logprobs
+    FAILED     the error's `to_wire` mapping
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, Final, get_type_hints
+
+import msgspec
+
+from llmatic.config import ModelSpec
+from llmatic.core.errors import LlmaticError, from_wire
+from llmatic.core.types import (
+    ChatPrompt,
+    Delta,
+    EngineInfo,
+    Event,
+    Finished,
+    GenerationRequest,
+    InfillPrompt,
+    Prompt,
+    Started,
+    TextPrompt,
+    TokenLogprob,
+    TokenPrompt,
+    TopLogprob,
+    Usage,
+)
+
+STARTED: Final = -1
+FINISHED: Final = -2
+FAILED: Final = -3
+
+WireEvent = tuple[Any, ...]
+
+_PROMPTS: Final[Mapping[str, type[Prompt]]] = {
+    "text": TextPrompt,
+    "tokens": TokenPrompt,
+    "infill": InfillPrompt,
+    "chat": ChatPrompt,
+}
+_PROMPT_TAGS: Final = {kind: tag for tag, kind in _PROMPTS.items()}
+_REQUEST_FIELDS: Final = {
+    name: hint for name, hint in get_type_hints(GenerationRequest).items() if name != "prompt"
+}
+
+
+def _plain(value: object) -> object:
+    """What msgspec does not know by itself: other mappings (read-only views, say) and paths."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, PurePath):
+        return str(value)
+    raise TypeError(f"a value of type {type(value).__name__} cannot be sent to a worker")
+
+
+def to_plain(value: object) -> Any:
+    """Dataclasses, tuples and mappings as dicts and lists; raises TypeError for anything stranger."""
+    return msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=_plain)
+
+
+def request_to_wire(request: GenerationRequest) -> dict[str, Any]:
+    """The request as a mapping; its prompt becomes `[tag, fields]`."""
+    wire: dict[str, Any] = to_plain(request)
+    wire["prompt"] = [_PROMPT_TAGS[type(request.prompt)], wire["prompt"]]
+    return wire
+
+
+def request_from_wire(wire: Mapping[str, Any]) -> GenerationRequest:
+    """The request that `request_to_wire` described; raises ValueError if it does not describe one."""
+    tag, fields = wire["prompt"]
+    prompt = msgspec.convert(fields, _PROMPTS[tag])
+    rest = {name: msgspec.convert(wire[name], hint) for name, hint in _REQUEST_FIELDS.items() if name in wire}
+    return GenerationRequest(prompt=prompt, **rest)
+
+
+def spec_from_wire(wire: Mapping[str, Any]) -> ModelSpec:
+    """A ModelSpec from `to_plain(spec)`."""
+    return msgspec.convert(wire, ModelSpec)
+
+
+def info_from_wire(wire: Mapping[str, Any]) -> EngineInfo:
+    """An EngineInfo from `to_plain(info)`."""
+    return msgspec.convert(wire, EngineInfo)
+
+
+def event_to_wire(number: int, event: Event | LlmaticError) -> WireEvent:
+    """One event of request `number` as a short tuple."""
+    if isinstance(event, Delta):
+        if event.n_tokens == 1 and event.finish_reason is None and not event.logprobs:
+            return (number, event.index, event.text)
+        logprobs = [_logprob_to_wire(item) for item in event.logprobs] if event.logprobs else None
+        return (number, event.index, event.text, event.n_tokens, event.finish_reason, logprobs)
+    if isinstance(event, Started):
+        return (number, STARTED, event.n_prompt_tokens, event.n_cached_tokens)
+    if isinstance(event, Finished):
+        usage = event.usage
+        return (
+            number,
+            FINISHED,
+            usage.n_prompt_tokens,
+            usage.n_completion_tokens,
+            usage.n_cached_tokens,
+            event.mean_logprobs,
+        )
+    return (number, FAILED, event.to_wire())
+
+
+def event_from_wire(wire: Sequence[Any]) -> Event | LlmaticError:
+    """The event of `event_to_wire`, without its request number."""
+    what = wire[1]
+    if what >= 0:
+        if len(wire) == 3:
+            return Delta(what, wire[2], 1)
+        logprobs = tuple(_logprob_from_wire(item) for item in wire[5]) if wire[5] else ()
+        return Delta(what, wire[2], wire[3], logprobs, wire[4])
+    if what == STARTED:
+        return Started(wire[2], wire[3])
+    if what == FINISHED:
+        return Finished(Usage(wire[2], wire[3], wire[4]), tuple(wire[5]))
+    return from_wire(wire[2])
+
+
+def is_last(wire: Sequence[Any]) -> bool:
+    """Whether no event of this request follows."""
+    return bool(wire[1] <= FINISHED)
+
+
+def _logprob_to_wire(item: TokenLogprob) -> tuple[Any, ...]:
+    top = [(t.token_id, t.data, t.logprob) for t in item.top]
+    return (item.token_id, item.data, item.logprob, top)
+
+
+def _logprob_from_wire(wire: Sequence[Any]) -> TokenLogprob:
+    return TokenLogprob(wire[0], wire[1], wire[2], tuple(TopLogprob(*top) for top in wire[3]))

@@ -1,0 +1,1 @@
+"""The generator of llmatic-tiny's training data: seeded, endless, and needing no outside text."""

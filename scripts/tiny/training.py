@@ -1,0 +1,115 @@
+"""The training loop: Muon for the matrices, AdamW for the rest, checkpoints, a progress bar. One thread."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from tokenizers import Tokenizer
+
+from .batches import batches
+from .model import Shape, Tiny
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is trained, for how long and how fast; the defaults are what the shipped model was made with."""
+
+    steps: int
+    seed: int
+    device: str = "cpu"
+    n_tokens: int = 4096
+    peak_rate: float = 4e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.05
+    half_precision: bool = True
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step: a warm-up, then half a cosine down to a fiftieth."""
+        if step < self.warmup_steps:
+            return self.peak_rate * (step + 1) / self.warmup_steps
+        progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        return self.peak_rate * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
+
+
+class Training:
+    """A model being trained, with all that a checkpoint must hold."""
+
+    def __init__(self, plan: Plan, tokenizer: Tokenizer, folder: Path) -> None:
+        torch.manual_seed(plan.seed)
+        self.plan, self.tokenizer, self.path = plan, tokenizer, folder / "checkpoint.pt"
+        self.model = Tiny(Shape(tokenizer.get_vocab_size())).to(plan.device)
+        matrices = [p for p in self.model.blk.parameters() if p.ndim == 2]
+        others = [p for p in self.model.parameters() if not any(p is m for m in matrices)]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.Muon(matrices, lr=1.0, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, lr=1.0, betas=(0.9, 0.98), weight_decay=0.0),
+        ]
+        self.step, self.pools, self.seconds = 0, 0, 0.0
+
+    def save(self) -> None:
+        """Writes the checkpoint, whole or not at all."""
+        state = {
+            "step": self.step, "pools": self.pools, "seconds": self.seconds, "model": self.model.state_dict(),
+            "optimizers": [o.state_dict() for o in self.optimizers],
+        }
+        part = self.path.with_suffix(".part")
+        torch.save(state, part)
+        part.replace(self.path)
+
+    def resume(self) -> bool:
+        """Takes up the checkpoint, if there is one."""
+        if not self.path.exists():
+            return False
+        state = torch.load(self.path, map_location=self.plan.device, weights_only=True)
+        self.step, self.pools, self.seconds = state["step"], state["pools"], state["seconds"]
+        self.model.load_state_dict(state["model"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        return True
+
+    def run(self, on_checkpoint: Callable[[int], None] = lambda step: None) -> None:
+        """Trains to the plan's last step; a checkpoint is written where a pool of examples ends."""
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TimeRemainingColumn(), TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:,.0f} tokens/s"),
+        )
+        with Progress(*columns) as progress:
+            bar = progress.add_task("training", total=self.plan.steps, completed=self.step, loss=0.0, speed=0.0)
+            loss_mean, speed = 0.0, 0.0
+            for pools, ids, learnt in batches(self.tokenizer, self.plan.seed, self.plan.n_tokens, self.pools):
+                if self.step >= self.plan.steps:
+                    break
+                began = time.perf_counter()
+                loss = self._step(ids, learnt)
+                spent = time.perf_counter() - began
+                self.seconds += spent
+                loss_mean += (loss - loss_mean) * (0.02 if loss_mean else 1.0)
+                speed += (ids.numel() / spent - speed) * (0.02 if speed else 1.0)
+                progress.update(bar, completed=self.step, loss=loss_mean, speed=speed)
+                if pools > 0:
+                    self.pools = pools
+                    self.save()
+                    on_checkpoint(self.step)
+                    print(f"step {self.step} loss {loss_mean:.4f} {speed:,.0f} tokens/s", flush=True)
+        self.save()
+
+    def _step(self, ids: torch.Tensor, learnt: torch.Tensor) -> float:
+        rate = self.plan.rate(self.step)
+        device = self.plan.device
+        with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=self.plan.half_precision):
+            loss = self.model.loss(ids.to(device), learnt.to(device))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad()
+        self.step += 1
+        return loss.item()
