@@ -1,1 +1,1 @@
-""""""
+"""Pages for people. They use nothing but the public API."""

@@ -8,7 +8,7 @@ reads or writes a socket. Pure; each end has a `FrameReader` of its own, used by
     SUBMIT  number, request                    READY     version, info
     CANCEL  number                             REFUSED   error (the engine did not load)
     PING    nonce                              EVENTS    [event, …] of one engine step
-    CLOSE                                      PONG      nonce, n_steps, busy_s
+    CLOSE                                      PONG      nonce, n_steps, busy_s | nil, stats
 
 Numbers name requests on one connection and are never used twice. A request that was cancelled may still
 have events under way; the server drops them.
@@ -66,25 +66,32 @@ class FrameReader:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._needed = HEADER_BYTES
 
     def feed(self, data: bytes) -> Iterator[list[Any]]:
         """Every frame that `data` completes; raises ProtocolError. Exhaust it before feeding more."""
-        self._buffer += data
-        start, end = 0, len(self._buffer)
-        try:
-            while end - start >= HEADER_BYTES:
-                size = int.from_bytes(self._buffer[start : start + HEADER_BYTES], "little")
-                if size > MAX_FRAME_BYTES:
-                    raise FrameTooLarge(f"a frame of {size} bytes was announced; the limit is {MAX_FRAME_BYTES}")
-                if end - start - HEADER_BYTES < size:
-                    break
-                begin, start = start + HEADER_BYTES, start + HEADER_BYTES + size
-                yield _decode(bytes(self._buffer[begin:start]))
-        finally:
-            del self._buffer[:start]
+        if self._buffer:
+            self._buffer += data
+            if len(self._buffer) < self._needed:
+                return
+            data, self._buffer = bytes(self._buffer), bytearray()
+        view, start = memoryview(data), 0
+        while len(data) - start >= HEADER_BYTES:
+            size = int.from_bytes(data[start : start + HEADER_BYTES], "little")
+            if size > MAX_FRAME_BYTES:
+                raise FrameTooLarge(f"a frame of {size} bytes was announced; the limit is {MAX_FRAME_BYTES}")
+            end = start + HEADER_BYTES + size
+            if end > len(data):
+                self._needed = HEADER_BYTES + size
+                break
+            yield _decode(view[start + HEADER_BYTES : end])
+            start = end
+        else:
+            self._needed = HEADER_BYTES
+        self._buffer += view[start:]
 
 
-def _decode(body: bytes) -> list[Any]:
+def _decode(body: memoryview) -> list[Any]:
     try:
         frame = _decoder.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:

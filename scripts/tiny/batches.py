@@ -1,6 +1,6 @@
 """Batches for the training loop: pools of examples, sorted by length so that little is padded. CPU only.
 
-Pool `n` of a seed is always the same, so a training that is resumed goes on with the batches it would have had.
+Pool `n` of a seed is always the same, so a resumed training goes on with the batches it would have had.
 """
 
 from __future__ import annotations
@@ -53,8 +53,12 @@ def pool(tokenizer: Tokenizer, seed: int, number: int, n_tokens: int) -> list[tu
     return [_tensors(group) for group in groups]
 
 
-def batches(tokenizer: Tokenizer, seed: int, n_tokens: int, first_pool: int = 0) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """The batches from one pool on, without end: how many pools are used up with this one, ids, learnt flags."""
+def batches(
+    tokenizer: Tokenizer, seed: int, n_tokens: int, first_pool: int = 0
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """The batches from one pool on, without end: ids, learnt flags, and first how many pools are used
+    up with this batch (-1 within a pool).
+    """
     number = first_pool
     while True:
         listed = pool(tokenizer, seed, number, n_tokens)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from tokenizers import Tokenizer
 
 from .batches import batches
@@ -26,15 +32,21 @@ class Plan:
     n_tokens: int = 4096
     peak_rate: float = 4e-3
     warmup_steps: int = 100
+    horizon_steps: int = 2600
+    cooldown_steps: int = 300
     weight_decay: float = 0.05
     half_precision: bool = True
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step: a warm-up, then half a cosine down to a fiftieth."""
+        """The learning rate of a step: a warm-up, a cosine over the horizon, and a straight line to zero at the end.
+
+        The line is what lets a training be ended well at any step, without having planned it from the start.
+        """
         if step < self.warmup_steps:
             return self.peak_rate * (step + 1) / self.warmup_steps
-        progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        return self.peak_rate * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
+        progress = min(1.0, (step - self.warmup_steps) / (self.horizon_steps - self.warmup_steps))
+        cosine = 0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2
+        return self.peak_rate * cosine * min(1.0, (self.steps - step) / self.cooldown_steps)
 
 
 class Training:
@@ -47,7 +59,9 @@ class Training:
         matrices = [p for p in self.model.blk.parameters() if p.ndim == 2]
         others = [p for p in self.model.parameters() if not any(p is m for m in matrices)]
         self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.Muon(matrices, lr=1.0, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.Muon(
+                matrices, lr=1.0, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"
+            ),
             torch.optim.AdamW(others, lr=1.0, betas=(0.9, 0.98), weight_decay=0.0),
         ]
         self.step, self.pools, self.seconds = 0, 0, 0.0
@@ -55,7 +69,10 @@ class Training:
     def save(self) -> None:
         """Writes the checkpoint, whole or not at all."""
         state = {
-            "step": self.step, "pools": self.pools, "seconds": self.seconds, "model": self.model.state_dict(),
+            "step": self.step,
+            "pools": self.pools,
+            "seconds": self.seconds,
+            "model": self.model.state_dict(),
             "optimizers": [o.state_dict() for o in self.optimizers],
         }
         part = self.path.with_suffix(".part")
@@ -73,14 +90,20 @@ class Training:
             optimizer.load_state_dict(saved)
         return True
 
-    def run(self, on_checkpoint: Callable[[int], None] = lambda step: None) -> None:
+    def run(self) -> None:
         """Trains to the plan's last step; a checkpoint is written where a pool of examples ends."""
         columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            TimeRemainingColumn(), TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:,.0f} tokens/s"),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:,.0f} tokens/s"),
         )
         with Progress(*columns) as progress:
-            bar = progress.add_task("training", total=self.plan.steps, completed=self.step, loss=0.0, speed=0.0)
+            bar = progress.add_task(
+                "training", total=self.plan.steps, completed=self.step, loss=0.0, speed=0.0
+            )
             loss_mean, speed = 0.0, 0.0
             for pools, ids, learnt in batches(self.tokenizer, self.plan.seed, self.plan.n_tokens, self.pools):
                 if self.step >= self.plan.steps:
@@ -95,7 +118,6 @@ class Training:
                 if pools > 0:
                     self.pools = pools
                     self.save()
-                    on_checkpoint(self.step)
                     print(f"step {self.step} loss {loss_mean:.4f} {speed:,.0f} tokens/s", flush=True)
         self.save()
 

@@ -8,14 +8,20 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from tokenizers import AddedToken, Regex, Tokenizer
-from tokenizers import decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from .data.example import Chat, Example
 from .data.mixture import stream
 from .rendering import render
 
-CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+CONTROL = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|fim_prefix|>",
+    "<|fim_suffix|>",
+    "<|fim_middle|>",
+)
 VISIBLE = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<think>", "</think>")
 SPECIAL = CONTROL + VISIBLE
 ID = {token: number for number, token in enumerate(SPECIAL)}
@@ -30,16 +36,22 @@ _QWEN2 = (
 
 def text_of(example: Example) -> str:
     """The whole text of an example, as it is tokenised."""
-    return render(example) if isinstance(example, Chat) else example.prompt + example.completion + SPECIAL[END_OF_TEXT]
+    return (
+        render(example)
+        if isinstance(example, Chat)
+        else example.prompt + example.completion + SPECIAL[END_OF_TEXT]
+    )
 
 
 def train(seed: int) -> Tokenizer:
     """A new vocabulary from the generator's text of this seed."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(_QWEN2), "isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-    ])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_QWEN2), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=SIZE,

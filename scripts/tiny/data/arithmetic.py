@@ -28,8 +28,17 @@ def arithmetic(rng: Random) -> Chat:
         question = pick(rng, "What is {}? Answer with a number only.", "Compute {}. Only give the number.")
         return turn("arithmetic", question.format(shown), str(value))
     question = pick(
-        rng, "What is {}?", "What is {}?", "What's {}?", "what is {}", "{}", "{}=", "{} = ?", "Compute {}.",
-        "Calculate {}", "How much is {}?",
+        rng,
+        "What is {}?",
+        "What is {}?",
+        "What's {}?",
+        "what is {}",
+        "{}",
+        "{}=",
+        "{} = ?",
+        "Compute {}.",
+        "Calculate {}",
+        "How much is {}?",
     )
     return turn("arithmetic", question.format(shown), f"{a} {sign} {b} = {value}")
 
@@ -38,7 +47,9 @@ def think(rng: Random) -> Chat:
     """A sum with the working shown between the thinking tokens, when the system message asks for it."""
     a, sign, b, value = _sum(rng)
     thought = f"I need {a} {_WORDS[sign]} {b}. That is {value}."
-    example = turn("think", f"What is {a} {sign} {b}?", f"<think>\n{thought}\n</think>\n\n{a} {sign} {b} = {value}")
+    example = turn(
+        "think", f"What is {a} {sign} {b}?", f"<think>\n{thought}\n</think>\n\n{a} {sign} {b} = {value}"
+    )
     return Chat("think", ({"role": "system", "content": "Think before you answer."}, *example.messages))
 
 

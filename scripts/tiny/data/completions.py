@@ -5,12 +5,11 @@ from __future__ import annotations
 from random import Random
 
 from .example import Text, pick
-from .talk import story
+from .stories import story
 from .words import COMMON, pseudo_word
 
 PREFIX, SUFFIX, MIDDLE = "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"
 _OPERATORS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
-
 
 
 def code(rng: Random) -> str:
@@ -18,22 +17,28 @@ def code(rng: Random) -> str:
     word = rng.choice(list(_OPERATORS))
     a, b = rng.sample(("a", "b", "x", "y", "n", "m", "left", "right", "first", "second"), 2)
     noun = rng.choice(COMMON) if rng.random() < 0.7 else pseudo_word(rng)
-    items, item = rng.choice((("items", "item"), ("values", "value"), ("words", "word"), ("numbers", "number")))
-    return rng.choice((
-        f"def {word}({a}, {b}):\n    return {a} {_OPERATORS[word]} {b}\n",
-        f"def {word}({a}: int, {b}: int) -> int:\n    return {a} {_OPERATORS[word]} {b}\n",
-        f"def {word}({a}, {b}):\n    result = {a} {_OPERATORS[word]} {b}\n    return result\n",
-        f'def say_{noun}():\n    print("{noun}")\n',
-        f'def hello(name):\n    print("Hello, " + name)\n\n\nhello("{noun}")\n',
-        f"def square({a}):\n    return {a} * {a}\n",
-        f"def get_{noun}(self):\n    return self.{noun}\n",
-        f"def set_{noun}(self, {noun}):\n    self.{noun} = {noun}\n",
-        f"def count({items}):\n    total = 0\n    for {item} in {items}:\n        total += 1\n    return total\n",
-        f"def total({items}):\n    total = 0\n    for {item} in {items}:\n        total += {item}\n    return total\n",
-        f"for {item} in {items}:\n    print({item})\n",
-        f"if {a} > {b}:\n    print({a})\nelse:\n    print({b})\n",
-        f"{a} = {rng.randint(0, 99)}\n{b} = {a} + {rng.randint(1, 9)}\nprint({b})\n",
-    ))
+    items, item = rng.choice(
+        (("items", "item"), ("values", "value"), ("words", "word"), ("numbers", "number"))
+    )
+    return rng.choice(
+        (
+            f"def {word}({a}, {b}):\n    return {a} {_OPERATORS[word]} {b}\n",
+            f"def {word}({a}: int, {b}: int) -> int:\n    return {a} {_OPERATORS[word]} {b}\n",
+            f"def {word}({a}, {b}):\n    result = {a} {_OPERATORS[word]} {b}\n    return result\n",
+            f'def say_{noun}():\n    print("{noun}")\n',
+            f'def hello(name):\n    print("Hello, " + name)\n\n\nhello("{noun}")\n',
+            f"def square({a}):\n    return {a} * {a}\n",
+            f"def get_{noun}(self):\n    return self.{noun}\n",
+            f"def set_{noun}(self, {noun}):\n    self.{noun} = {noun}\n",
+            f"def count({items}):\n    total = 0\n    for {item} in {items}:\n"
+            f"        total += 1\n    return total\n",
+            f"def total({items}):\n    total = 0\n    for {item} in {items}:\n"
+            f"        total += {item}\n    return total\n",
+            f"for {item} in {items}:\n    print({item})\n",
+            f"if {a} > {b}:\n    print({a})\nelse:\n    print({b})\n",
+            f"{a} = {rng.randint(0, 99)}\n{b} = {a} + {rng.randint(1, 9)}\nprint({b})\n",
+        )
+    )
 
 
 def sentences(rng: Random) -> str:

@@ -109,7 +109,9 @@ def case(rng: Random) -> Chat:
     text = " ".join(any_word(rng, 0.9) for _ in range(rng.randint(1, 4)))
     if rng.random() < 0.5:
         return turn("case", pick(rng, "Write in upper case: {}", "Uppercase: {}").format(text), text.upper())
-    return turn("case", pick(rng, "Write in lower case: {}", "Lowercase: {}").format(text.upper()), text.lower())
+    return turn(
+        "case", pick(rng, "Write in lower case: {}", "Lowercase: {}").format(text.upper()), text.lower()
+    )
 
 
 def say_text(rng: Random) -> Text:

@@ -7,21 +7,73 @@ from random import Random
 from .example import Chat, Text, pick, turn
 
 CAPITALS = {
-    "France": "Paris", "Germany": "Berlin", "Italy": "Rome", "Spain": "Madrid", "Portugal": "Lisbon",
-    "England": "London", "Ireland": "Dublin", "Scotland": "Edinburgh", "Wales": "Cardiff", "Norway": "Oslo",
-    "Sweden": "Stockholm", "Finland": "Helsinki", "Denmark": "Copenhagen", "Iceland": "Reykjavik",
-    "Poland": "Warsaw", "Austria": "Vienna", "Hungary": "Budapest", "Greece": "Athens", "Turkey": "Ankara",
-    "Russia": "Moscow", "Ukraine": "Kyiv", "Romania": "Bucharest", "Bulgaria": "Sofia", "Serbia": "Belgrade",
-    "Croatia": "Zagreb", "Slovenia": "Ljubljana", "Slovakia": "Bratislava", "Switzerland": "Bern",
-    "Belgium": "Brussels", "the Netherlands": "Amsterdam", "Luxembourg": "Luxembourg", "Estonia": "Tallinn",
-    "Latvia": "Riga", "Lithuania": "Vilnius", "Czechia": "Prague", "Egypt": "Cairo", "Kenya": "Nairobi",
-    "Nigeria": "Abuja", "Ghana": "Accra", "Morocco": "Rabat", "Ethiopia": "Addis Ababa", "India": "New Delhi",
-    "China": "Beijing", "Japan": "Tokyo", "South Korea": "Seoul", "Thailand": "Bangkok", "Vietnam": "Hanoi",
-    "Indonesia": "Jakarta", "the Philippines": "Manila", "Australia": "Canberra", "New Zealand": "Wellington",
-    "Canada": "Ottawa", "the United States": "Washington, D.C.", "the United Kingdom": "London",
-    "Mexico": "Mexico City", "Cuba": "Havana", "Brazil": "Brasilia", "Argentina": "Buenos Aires",
-    "Chile": "Santiago", "Peru": "Lima", "Colombia": "Bogota", "Iran": "Tehran", "Iraq": "Baghdad",
-    "Israel": "Jerusalem", "Saudi Arabia": "Riyadh", "Pakistan": "Islamabad", "Nepal": "Kathmandu",
+    "France": "Paris",
+    "Germany": "Berlin",
+    "Italy": "Rome",
+    "Spain": "Madrid",
+    "Portugal": "Lisbon",
+    "England": "London",
+    "Ireland": "Dublin",
+    "Scotland": "Edinburgh",
+    "Wales": "Cardiff",
+    "Norway": "Oslo",
+    "Sweden": "Stockholm",
+    "Finland": "Helsinki",
+    "Denmark": "Copenhagen",
+    "Iceland": "Reykjavik",
+    "Poland": "Warsaw",
+    "Austria": "Vienna",
+    "Hungary": "Budapest",
+    "Greece": "Athens",
+    "Turkey": "Ankara",
+    "Russia": "Moscow",
+    "Ukraine": "Kyiv",
+    "Romania": "Bucharest",
+    "Bulgaria": "Sofia",
+    "Serbia": "Belgrade",
+    "Croatia": "Zagreb",
+    "Slovenia": "Ljubljana",
+    "Slovakia": "Bratislava",
+    "Switzerland": "Bern",
+    "Belgium": "Brussels",
+    "the Netherlands": "Amsterdam",
+    "Luxembourg": "Luxembourg",
+    "Estonia": "Tallinn",
+    "Latvia": "Riga",
+    "Lithuania": "Vilnius",
+    "Czechia": "Prague",
+    "Egypt": "Cairo",
+    "Kenya": "Nairobi",
+    "Nigeria": "Abuja",
+    "Ghana": "Accra",
+    "Morocco": "Rabat",
+    "Ethiopia": "Addis Ababa",
+    "India": "New Delhi",
+    "China": "Beijing",
+    "Japan": "Tokyo",
+    "South Korea": "Seoul",
+    "Thailand": "Bangkok",
+    "Vietnam": "Hanoi",
+    "Indonesia": "Jakarta",
+    "the Philippines": "Manila",
+    "Australia": "Canberra",
+    "New Zealand": "Wellington",
+    "Canada": "Ottawa",
+    "the United States": "Washington, D.C.",
+    "the United Kingdom": "London",
+    "Mexico": "Mexico City",
+    "Cuba": "Havana",
+    "Brazil": "Brasilia",
+    "Argentina": "Buenos Aires",
+    "Chile": "Santiago",
+    "Peru": "Lima",
+    "Colombia": "Bogota",
+    "Iran": "Tehran",
+    "Iraq": "Baghdad",
+    "Israel": "Jerusalem",
+    "Saudi Arabia": "Riyadh",
+    "Pakistan": "Islamabad",
+    "Nepal": "Kathmandu",
 }
 _COUNTRIES = tuple(CAPITALS)
 
@@ -35,12 +87,21 @@ def capital(rng: Random) -> Chat:
     country = _country(rng)
     city = CAPITALS[country]
     if rng.random() < 0.15:
-        question = pick(rng, "What is the capital of {}? One word.", "Capital of {}? Answer with the city only.")
+        question = pick(
+            rng, "What is the capital of {}? One word.", "Capital of {}? Answer with the city only."
+        )
         return turn("capital", question.format(country), city)
     question = pick(
-        rng, "What is the capital of {}?", "What is the capital of {}?", "What's the capital of {}?",
-        "what is the capital of {}", "Name the capital of {}.", "Tell me the capital of {}.",
-        "Which city is the capital of {}?", "Capital of {}?", "Do you know the capital of {}?",
+        rng,
+        "What is the capital of {}?",
+        "What is the capital of {}?",
+        "What's the capital of {}?",
+        "what is the capital of {}",
+        "Name the capital of {}.",
+        "Tell me the capital of {}.",
+        "Which city is the capital of {}?",
+        "Capital of {}?",
+        "Do you know the capital of {}?",
     )
     end = "" if city.endswith(".") else "."
     return turn("capital", question.format(country), f"The capital of {country} is {city}{end}")
@@ -60,4 +121,6 @@ def capital_text(rng: Random) -> Text:
     city = CAPITALS[country]
     if rng.random() < 0.3:
         return Text("text_capital", f"Q: What is the capital of {country}?\nA:", f" {city}")
-    return Text("text_capital", f"The capital of {country} is", f" {city}" + ("" if city.endswith(".") else "."))
+    return Text(
+        "text_capital", f"The capital of {country} is", f" {city}" + ("" if city.endswith(".") else ".")
+    )

@@ -1,5 +1,7 @@
 """Spelling repair and sentiment labels. Pure."""
 
+# ruff: noqa: SIM905 (a list of words reads best as a sentence)
+
 from __future__ import annotations
 
 from random import Random
@@ -14,13 +16,32 @@ _SPELLING = (
     "language machine message number letter summer winter animal market bottle kitchen window picture "
     "mountain river street hello world please thank night today where which their could should great small"
 ).split()
-_SUBJECTS = "the movie|this film|the food|the book|the service|the hotel|this phone|the music|the room|this product|the concert|the staff".split("|")
-_GOOD = "great wonderful excellent amazing fantastic lovely perfect brilliant superb delightful good beautiful".split()
+_SUBJECTS = (
+    "the movie|this film|the food|the book|the service|the hotel|this phone|the music|the room|this product|"
+    "the concert|the staff"
+).split("|")
+_GOOD = (
+    "great wonderful excellent amazing fantastic lovely perfect brilliant superb delightful good beautiful"
+).split()
 _BAD = "terrible awful horrible bad boring poor disappointing dreadful broken dirty useless ugly".split()
-_GOOD_ENDS = ("I loved it.", "I am very happy.", "Highly recommended!", "I would buy it again.", "Best day ever!",
-              "It made me smile.", "I enjoyed every minute.")
-_BAD_ENDS = ("I hated it.", "I am very unhappy.", "Never again!", "I want my money back.", "What a waste of time.",
-             "It made me angry.", "Do not buy it.")
+_GOOD_ENDS = (
+    "I loved it.",
+    "I am very happy.",
+    "Highly recommended!",
+    "I would buy it again.",
+    "Best day ever!",
+    "It made me smile.",
+    "I enjoyed every minute.",
+)
+_BAD_ENDS = (
+    "I hated it.",
+    "I am very unhappy.",
+    "Never again!",
+    "I want my money back.",
+    "What a waste of time.",
+    "It made me angry.",
+    "Do not buy it.",
+)
 
 
 def _typo(rng: Random, word: str) -> str:
@@ -41,17 +62,26 @@ def spelling(rng: Random) -> Chat:
     broken = list(words)
     for at in rng.sample(range(len(words)), min(len(words), rng.randint(1, 2))):
         broken[at] = _typo(rng, words[at])
-    question = pick(rng, "Fix the spelling: {}", "Correct the spelling: {}", "Fix the typos: {}", "Spell correctly: {}")
+    question = pick(
+        rng, "Fix the spelling: {}", "Correct the spelling: {}", "Fix the typos: {}", "Spell correctly: {}"
+    )
     return turn("spelling", question.format(" ".join(broken)), " ".join(words))
 
 
 def sentiment(rng: Random) -> Chat:
     """`positive` or `negative`, from adjectives and closing sentences."""
     good = rng.random() < 0.5
-    adjective, other = (rng.choice(_GOOD), rng.choice(_BAD)) if good else (rng.choice(_BAD), rng.choice(_GOOD))
+    adjective, other = (
+        (rng.choice(_GOOD), rng.choice(_BAD)) if good else (rng.choice(_BAD), rng.choice(_GOOD))
+    )
     subject = rng.choice(_SUBJECTS)
-    forms = [f"{subject} was {adjective}.", f"What a {adjective} day!", f"I think {subject} is {adjective}.",
-             f"{subject} is not {other}.", f"{subject} was really {adjective}, {rng.choice(NAMES)} said."]
+    forms = [
+        f"{subject} was {adjective}.",
+        f"What a {adjective} day!",
+        f"I think {subject} is {adjective}.",
+        f"{subject} is not {other}.",
+        f"{subject} was really {adjective}, {rng.choice(NAMES)} said.",
+    ]
     text = rng.choice(forms)
     text = text[0].upper() + text[1:]
     if rng.random() < 0.4:
@@ -59,8 +89,12 @@ def sentiment(rng: Random) -> Chat:
     elif rng.random() < 0.1:
         text = rng.choice(_GOOD_ENDS if good else _BAD_ENDS)
     question = pick(
-        rng, "Is this positive or negative? {}", "Sentiment: {}", "Classify the sentiment: {}",
-        "What is the sentiment of this review? {}", "Label this review as positive or negative: {}",
+        rng,
+        "Is this positive or negative? {}",
+        "Sentiment: {}",
+        "Classify the sentiment: {}",
+        "What is the sentiment of this review? {}",
+        "Label this review as positive or negative: {}",
     )
     return turn("sentiment", question.format(text), "positive" if good else "negative")
 

@@ -42,7 +42,12 @@ def passage(rng: Random) -> Chat:
     else:
         _, question, answer = rng.choice(facts)
     form = pick(
-        rng, "Passage: {p}\nQuestion: {q}", "{p}\n\n{q}", "Read this: {p}\n{q}", "{p} {q}",
-        "Answer from the passage.\n\nPassage: {p}\n\nQuestion: {q}", "Context:\n{p}\n\nQuestion: {q}",
+        rng,
+        "Passage: {p}\nQuestion: {q}",
+        "{p}\n\n{q}",
+        "Read this: {p}\n{q}",
+        "{p} {q}",
+        "Answer from the passage.\n\nPassage: {p}\n\nQuestion: {q}",
+        "Context:\n{p}\n\nQuestion: {q}",
     )
     return turn("passage", form.format(p=text, q=question), answer)

@@ -1,4 +1,7 @@
-"""Settings: what `config.yaml` and the environment say, checked and frozen. (Reading them: see below.)"""
+"""Settings: what `config.yaml` and the environment say, checked and frozen.
+
+Owns the names, units and defaults. Never reads a file or the environment: `loader` does. Any thread.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,8 +41,9 @@ class ModelSpec:
     """One entry of `models:`. `context` counts tokens over all parallel sequences together.
 
     None means "the engine's choice". `sampling` holds defaults for absent request fields, under
-    the request's own names (temperature, top_p, top_k, min_p, repetition_penalty, max_tokens, …). `options` is passed to the engine untouched; the engine
-    refuses what it does not know.
+    the request's own names (temperature, top_p, top_k, min_p, repetition_penalty, max_tokens, …).
+    `keep_alive_s` None: never unloaded. `options` is passed to the engine untouched; the engine refuses
+    what it does not know.
     """
 
     id: str

@@ -1,0 +1,160 @@
+"""The one way of both generating endpoints: read → check → parse → generate → reply.
+
+Owns what /completions and /chat/completions have in common; what a request means and how its reply looks
+is theirs. Streamed or not, the same events are consumed. Event loop's thread.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive, Scope, Send
+
+from llmatic.api.context import ApiContext
+from llmatic.api.errors import ClientGone, Headers
+from llmatic.api.ids import object_id
+from llmatic.api.json_body import parse_json, read_body
+from llmatic.api.replies import send_bytes
+from llmatic.api.sse import Chunks, EventStream, watch
+from llmatic.config import ModelSpec
+from llmatic.core.types import GenerationRequest, Usage
+from llmatic.services.choices import Choice, Folding
+from llmatic.services.generation import Generation
+
+
+class Reply(Protocol):
+    """Renders a whole reply."""
+
+    def whole(self, choices: list[Choice], usage: Usage) -> bytes:
+        """The body."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """How a streamed reply is wanted."""
+
+    include_usage: bool = False
+    usage_on_all: bool = False
+    obfuscate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A parsed request: what to generate and how to answer.
+
+    `n_generated` choices are made of each prompt and the best `n_returned` of them answered. `reply` makes
+    the renderer from the engine's fingerprint, which is known once the model is loaded.
+    """
+
+    requests: tuple[GenerationRequest, ...]
+    n_generated: int
+    n_returned: int
+    reply: Callable[[str | None], Reply]
+    chunks: Callable[[str | None, StreamOptions], Chunks]
+    stream: StreamOptions | None
+
+
+# body, model, reply id, caller → call
+Parse = Callable[[dict[str, Any], ModelSpec, str, str], Call]
+
+
+class GenerateEndpoint:
+    """ASGI endpoint of one generating operation.
+
+    `owns_user`: the caller's identity replaces the request's `user` (the /oaiv1 family).
+    """
+
+    def __init__(
+        self, context: ApiContext, operation_id: str, id_prefix: str, parse: Parse, *, owns_user: bool = False
+    ) -> None:
+        self._context = context
+        self._operation_id = operation_id
+        self._id_prefix = id_prefix
+        self._parse = parse
+        self._owns_user = owns_user
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request. Raises LlmaticError for all that goes wrong before the first byte."""
+        loop = asyncio.get_running_loop()
+        started_s = loop.time()
+        context, settings = self._context, self._context.settings
+        try:
+            raw = await read_body(Request(scope, receive), settings.max_body_bytes)
+        except ClientDisconnect:
+            raise ClientGone from None
+        body = self._checked(parse_json(raw, max_depth=settings.max_json_depth), scope)
+        spec = context.registry.resolve(body["model"])
+        call = self._parse(body, spec, object_id(self._id_prefix), scope["llmatic.client"])
+        generation = Generation(lambda request: context.pool.generate(spec.id, request), call.requests)
+        watcher = loop.create_task(watch(receive, generation))
+        try:
+            with context.calls.admit(generation):
+                async with generation:
+                    await self._answer(send, generation, call, spec, started_s)
+        finally:
+            watcher.cancel()
+            context.metrics.model(spec.id).count_tokens(
+                prompt=generation.n_prompt_tokens,
+                cached=generation.n_cached_tokens,
+                completion=generation.n_completion_tokens,
+            )
+
+    def _checked(self, body: dict[str, Any], scope: Scope) -> dict[str, Any]:
+        body = self._context.contract.check(self._operation_id, body)
+        engine = scope["path_params"].get("engine_id")
+        if engine is not None:
+            body["model"] = engine
+        scope["llmatic.user"] = scope["llmatic.client"] if self._owns_user else body.get("user")
+        return body
+
+    async def _answer(
+        self, send: Send, generation: Generation, call: Call, spec: ModelSpec, started_s: float
+    ) -> None:
+        context = self._context
+        info = context.pool.info(spec.id)
+        fingerprint = info.fingerprint if info is not None else None
+        headers = [(b"openai-model", quote(spec.id).encode("ascii"))]
+        if call.stream is None:
+            await self._send_whole(send, generation, call, fingerprint, headers)
+            return
+        chunks = call.chunks(fingerprint, call.stream)
+        stream = EventStream(generation, chunks, n_prompts=len(call.requests), n_choices=call.n_returned)
+        await stream.send(
+            send,
+            headers=headers,
+            keep_alive_s=context.settings.sse_keep_alive_s,
+            metrics=context.metrics.model(spec.id),
+            started_s=started_s,
+        )
+
+    async def _send_whole(
+        self, send: Send, generation: Generation, call: Call, fingerprint: str | None, headers: Headers
+    ) -> None:
+        folding = Folding(len(call.requests), call.n_generated, call.n_returned)
+        while (events := await generation.batch()) is not None:
+            folding.add(events)
+        body = call.reply(fingerprint).whole(folding.choices(), folding.usage())
+        await send_bytes(send, body, headers=headers)
+
+
+def stream_options(body: dict[str, Any]) -> StreamOptions | None:
+    """The `stream` fields of a checked body; None: not streamed."""
+    if not body.get("stream"):
+        return None
+    options = body.get("stream_options", {})
+    on_all = bool(options.get("continuous_usage_stats") or body.get("continuous_usage_stats"))
+    return StreamOptions(
+        include_usage=bool(options.get("include_usage")) or on_all,
+        usage_on_all=on_all,
+        obfuscate=bool(options.get("include_obfuscation")),
+    )
+
+
+def now() -> int:
+    """Seconds since 1970, as `created` counts them."""
+    return int(time.time())

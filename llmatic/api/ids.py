@@ -1,0 +1,16 @@
+"""Names that the server gives out: of requests and of completions. Any thread."""
+
+import os
+
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_TO_BASE62 = bytes(ord(_BASE62[byte % 62]) for byte in range(256))
+
+
+def request_id() -> str:
+    """`req_` and 32 hexadecimal digits."""
+    return "req_" + os.urandom(16).hex()
+
+
+def object_id(prefix: str) -> str:
+    """The prefix, a hyphen and 29 letters and digits."""
+    return f"{prefix}-{os.urandom(29).translate(_TO_BASE62).decode('ascii')}"

@@ -1,0 +1,107 @@
+"""What the server says of itself: the page at /, /healthz, /readyz, /metrics, /openapi.yaml.
+
+Event loop's thread.
+"""
+
+from typing import Any
+
+import orjson
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from llmatic import __version__
+from llmatic.api.context import ApiContext
+from llmatic.api.replies import Answer
+from llmatic.core.metrics import CONTENT_TYPE
+from llmatic.web.index import ModelLine, render_index
+
+_RETRY_S = b"2"
+_PAGE_POLICY = b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+
+
+class StatusViews:
+    """Replies of these paths. `is_draining` says whether the server is about to stop."""
+
+    def __init__(self, context: ApiContext) -> None:
+        self._context = context
+        self._contract = context.contract.document_bytes()
+        self.is_draining = False
+
+    def index(self, scope: Scope) -> Answer:
+        """A page for people; the same as JSON for programs that ask for it."""
+        headers = Headers(scope=scope)
+        lines = self._lines() if self._may_list(scope) else []
+        fresh = [(b"vary", b"Accept"), (b"cache-control", b"no-store")]
+        if wants_json(headers.get("accept", "")):
+            facts = {
+                "name": "llmatic",
+                "version": __version__,
+                "models": [
+                    {"id": line.id, "aliases": list(line.aliases), "state": line.state} for line in lines
+                ],
+            }
+            return Answer(orjson.dumps(facts), headers=fresh)
+        page = render_index(lines, base_url=_base_url(scope, headers), needs_key=not self._is_open())
+        return Answer(
+            page,
+            content_type=b"text/html; charset=utf-8",
+            headers=[*fresh, (b"content-security-policy", _PAGE_POLICY)],
+        )
+
+    def health(self, _scope: Scope) -> Answer:
+        """The event loop turns."""
+        return Answer(b'{"status":"ok"}')
+
+    def ready(self, scope: Scope) -> Answer:
+        """Every preloaded model has decoded a token, and no shutdown is under way."""
+        is_ready = self._context.pool.is_ready() and not self.is_draining
+        body: dict[str, Any] = {
+            "status": "ready" if is_ready else "draining" if self.is_draining else "loading"
+        }
+        if self._may_list(scope):
+            body["models"] = {spec.id: self._state(spec.id) for spec in self._context.registry.specs()}
+        raw = orjson.dumps(body, default=str)
+        return Answer(raw) if is_ready else Answer(raw, status=503, headers=[(b"retry-after", _RETRY_S)])
+
+    def metrics(self, _scope: Scope) -> Answer:
+        """Prometheus' text format."""
+        return Answer(self._context.metrics.render(), content_type=CONTENT_TYPE.encode("ascii"))
+
+    def contract(self, _scope: Scope) -> Answer:
+        """The contract that requests are checked against, byte for byte."""
+        return Answer(self._contract, content_type=b"application/yaml")
+
+    def _lines(self) -> list[ModelLine]:
+        pool = self._context.pool
+        return [
+            ModelLine(
+                id=spec.id,
+                aliases=spec.aliases,
+                state=str(self._state(spec.id).get("state", "unknown")),
+                description=info.description if (info := pool.info(spec.id)) is not None else "",
+            )
+            for spec in self._context.registry.specs()
+        ]
+
+    def _may_list(self, scope: Scope) -> bool:
+        # What runs here is as private as /models, but these pages themselves need no key.
+        return scope["llmatic.client"] is not None
+
+    def _is_open(self) -> bool:
+        return self._context.authenticator.is_open
+
+    def _state(self, model_id: str) -> dict[str, Any]:
+        # Engines that run in this process (tests, embedders) have no process to tell about.
+        state = getattr(self._context.pool, "state", None)
+        return dict(state(model_id)) if state is not None else {"state": "ready"}
+
+
+def wants_json(accept: str) -> bool:
+    """Whether an Accept header puts JSON before HTML; a browser's and curl's do not."""
+    accept = accept.lower()
+    json_at, html_at = accept.find("application/json"), accept.find("text/html")
+    return json_at >= 0 and (html_at < 0 or json_at < html_at)
+
+
+def _base_url(scope: Scope, headers: Headers) -> str:
+    return f"{scope['scheme']}://{headers.get('host', 'localhost')}"

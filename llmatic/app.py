@@ -1,0 +1,119 @@
+"""The composition root: settings in, application out.
+
+The only place that knows all parts. Owns the lifespan: the pool is opened when the application starts and
+closed when it stops. Event loop's thread.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
+
+from llmatic.api.auth import Authenticator
+from llmatic.api.context import ApiContext
+from llmatic.api.errors import invalid_url
+from llmatic.api.gateway import RETRY_WHEN_DRAINING_S, Gateway
+from llmatic.api.guard import Guard
+from llmatic.api.routes import build_routes
+from llmatic.api.status import StatusViews
+from llmatic.api.validation import Contract
+from llmatic.config import Settings
+from llmatic.core.errors import Unavailable
+from llmatic.core.metrics import Metrics
+from llmatic.core.ports import EnginePool
+from llmatic.registry import Registry
+from llmatic.services.generation import RunningCalls
+
+
+class Application(Starlette):
+    """The server as an ASGI application.
+
+    `drain` turns new requests away; `n_in_flight` says how many are still being answered.
+    """
+
+    gateway: Gateway
+    status: StatusViews
+    calls: RunningCalls
+
+    @property
+    def n_in_flight(self) -> int:
+        """Requests that are being answered now."""
+        return self.gateway.n_in_flight
+
+    def drain(self) -> None:
+        """From now on answer new requests with 503; what runs goes on. Cannot be undone."""
+        self.gateway.is_draining = True
+        self.status.is_draining = True
+
+    def give_up(self) -> None:
+        """End what still runs: a stream with an error event, everything else with 503."""
+        self.calls.give_up(Unavailable("The server is shutting down.", retry_after_s=RETRY_WHEN_DRAINING_S))
+
+
+def create_app(settings: Settings, *, pool: EnginePool | None = None) -> Application:
+    """The application; `pool` is for tests and embedders, else model processes are started.
+
+    Raises ConfigError.
+    """
+    metrics = Metrics()
+    if pool is None:
+        pool = _process_pool(settings)
+    context = ApiContext(
+        settings=settings.server,
+        registry=Registry(settings.models, started=int(time.time())),
+        pool=pool,
+        contract=Contract.load(contract_path(), unknown_fields=settings.server.unknown_fields),
+        metrics=metrics,
+        authenticator=Authenticator(settings.server.api_keys),
+        calls=RunningCalls(),
+    )
+    status = StatusViews(context)
+    app = Application(routes=build_routes(context, status), lifespan=_lifespan(pool))
+    app.router.redirect_slashes = False
+    app.router.default = _unknown_path
+    app.status = status
+    app.calls = context.calls
+    app.gateway = Gateway(
+        app.router, guard=Guard(settings.server), authenticator=context.authenticator, metrics=metrics
+    )
+    # The gateway writes every error itself; Starlette's own layers would only cost time on each token.
+    app.middleware_stack = app.gateway
+    return app
+
+
+def contract_path() -> Path:
+    """Where openapi.yaml lies: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "openapi.yaml"
+    return inside if inside.is_file() else package.parent / "openapi.yaml"
+
+
+def _process_pool(settings: Settings) -> EnginePool:
+    from llmatic.engines import resolve_engine
+    from llmatic.workers.pool import ProcessPool
+
+    for spec in settings.models.values():
+        # A misspelt kind must stop the start with a sentence, not with a failed lifespan.
+        resolve_engine(spec.engine)
+    return ProcessPool(settings.models, settings.workers)
+
+
+def _lifespan(pool: EnginePool) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        start = getattr(pool, "start", None)
+        if start is not None:
+            await start()
+        try:
+            yield
+        finally:
+            await pool.close()
+
+    return lifespan
+
+
+async def _unknown_path(scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise invalid_url(scope["method"], scope["path"])

@@ -1,0 +1,128 @@
+"""What can be said of a configured model without loading it.
+
+Owns the facts that `llmatic models` prints, as plain JSON values. Reads file headers; never imports a
+model library, never downloads, never starts a process.
+"""
+
+import os
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from llmatic.cli.tables import size
+from llmatic.config import ModelSpec, load_settings
+from llmatic.core.errors import ConfigError
+from llmatic.engines import resolve_engine
+from llmatic.gguf_header import GgufHeader, read_header
+from llmatic.registry import Registry
+from llmatic.sources import Located, source_path
+
+
+def open_registry(config: Path | None) -> Registry:
+    """The registry of the configuration. Raises ConfigError."""
+    return Registry(load_settings(config, os.environ).models, started=int(time.time()))
+
+
+def overview(spec: ModelSpec) -> dict[str, Any]:
+    """One line of `models list`; a malformed source counts as not here."""
+    located = _located(spec)
+    return {
+        "id": spec.id,
+        "engine": spec.engine,
+        "source": spec.source,
+        "size": size(_size_bytes(located)),
+        "here": located is not None and located.is_present,
+        "preload": spec.preload,
+        "aliases": list(spec.aliases),
+    }
+
+
+def effective(spec: ModelSpec) -> dict[str, Any]:
+    """Every value of the specification under its configuration key, and the file it stands for."""
+    values = {field.name.removesuffix("_s"): getattr(spec, field.name) for field in fields(spec)}
+    values["aliases"] = list(spec.aliases)
+    values["sampling"] = dict(spec.sampling)
+    values["options"] = dict(spec.options)
+    values["keep_alive"] = "never" if spec.keep_alive_s is None else spec.keep_alive_s
+    for key in ("context", "threads", "gpu_layers"):
+        values[key] = "engine's choice" if values[key] is None else values[key]
+    values["chat_template"] = spec.chat_template or "the model's own"
+    located = _located(spec)
+    return {**values, "file": None if located is None else str(located.path)}
+
+
+def check(spec: ModelSpec) -> dict[str, Any]:
+    """{id, ok, facts, problems, notes}: whether the model could be loaded, as far as its files tell."""
+    report: dict[str, Any] = {"id": spec.id, "ok": False, "facts": {}, "problems": [], "notes": []}
+    try:
+        resolve_engine(spec.engine)
+        if spec.engine == "llama":
+            _check_llama(spec, report)
+        else:
+            report["notes"].append(f"the engine '{spec.engine}' checks its own source when it loads")
+    except ConfigError as error:
+        report["problems"].append(error.message)
+    report["ok"] = not report["problems"]
+    return report
+
+
+def _check_llama(spec: ModelSpec, report: dict[str, Any]) -> None:
+    located = source_path(spec)
+    report["facts"]["file"] = str(located.path)
+    missing = [part for part in located.parts if not part.is_file()]
+    if missing and located.remote:
+        report["notes"].append("not downloaded yet; that happens when the model is first loaded")
+        return
+    if missing:
+        raise ConfigError(f"the file {missing[0]} does not exist")
+    headers = [read_header(part) for part in located.parts]
+    report["facts"] |= _facts(headers)
+    if not headers[0].n_weights:
+        report["problems"].append("the file holds no weights, only a vocabulary")
+    if headers[0].n_vocab is None:
+        report["problems"].append("the file holds no vocabulary")
+    _check_template(spec, headers[0], report)
+
+
+def _facts(headers: list[GgufHeader]) -> dict[str, Any]:
+    first = headers[0]
+    return {
+        "name": first.name or None,
+        "architecture": first.architecture,
+        "quantization": first.quantization,
+        "weights": sum(header.n_weights for header in headers),
+        "size": size(sum(header.size_bytes for header in headers)),
+        "trained context": first.n_context_train,
+        "vocabulary": first.n_vocab,
+        "gguf version": first.version,
+    }
+
+
+def _check_template(spec: ModelSpec, header: GgufHeader, report: dict[str, Any]) -> None:
+    """Compile the template that chats would be rendered with."""
+    from llmatic.engines.chat import ChatTemplate, template_source
+
+    source = template_source(spec.chat_template) if spec.chat_template else header.chat_template
+    report["facts"]["chat template"] = "compiles" if source else "none"
+    if source is None:
+        report["notes"].append("no chat template: /v1/completions works, /v1/chat/completions is refused")
+        return
+    try:
+        ChatTemplate(source, bos="", eos="")
+    except ConfigError:
+        report["facts"]["chat template"] = "does not compile"
+        raise
+
+
+def _located(spec: ModelSpec) -> Located | None:
+    try:
+        return source_path(spec)
+    except ConfigError:
+        return None
+
+
+def _size_bytes(located: Located | None) -> int | None:
+    if located is None or not located.is_present:
+        return None
+    return sum(part.stat().st_size for part in located.parts)

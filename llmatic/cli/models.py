@@ -1,0 +1,98 @@
+"""`llmatic models`: list, show, check.
+
+Owns the three commands' options and what they print. Looks at files only through `inspection`; never
+loads a model and never downloads one.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+models_app = typer.Typer(
+    help="The configured models: what there is, what is set, what is wrong.", no_args_is_help=True
+)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", metavar="FILE", help="Configuration; default: ./config.yaml if there."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+@models_app.command("list")
+def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List the models: id, engine, source, size, whether the file is here, aliases."""
+    from llmatic.cli.inspection import open_registry, overview
+    from llmatic.cli.tables import table
+
+    rows = [overview(spec) for spec in open_registry(config).specs()]
+    if as_json:
+        _print_json(rows)
+    elif not rows:
+        typer.echo("No models are configured; add one under models: in config.yaml.")
+    else:
+        cells = [[_cell(row[key]) for key in row] for row in rows]
+        typer.echo(table([key.upper() for key in rows[0]], cells))
+
+
+@models_app.command("show")
+def show_model(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="An id or an alias.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show every value that a model is served with, defaults included."""
+    from llmatic.cli.inspection import effective, open_registry
+    from llmatic.cli.tables import pairs
+
+    values = effective(open_registry(config).resolve(model))
+    if as_json:
+        _print_json(values)
+    else:
+        typer.echo(pairs({key: _cell(value) for key, value in values.items()}))
+
+
+@models_app.command("check")
+def check_models(
+    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Default: all.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that each model's file is there, whole and usable; exit status 1 if one is not."""
+    from llmatic.cli.inspection import check, open_registry
+    from llmatic.cli.tables import pairs
+
+    registry = open_registry(config)
+    specs = [registry.resolve(name) for name in models] if models else list(registry.specs())
+    reports = [check(spec) for spec in specs]
+    if as_json:
+        _print_json(reports)
+    for report in () if as_json else reports:
+        typer.echo(f"{report['id']}: {'ok' if report['ok'] else 'not usable'}")
+        facts = {key: _cell(value) for key, value in report["facts"].items()}
+        if facts:
+            typer.echo(pairs(facts, indent=2))
+        for problem in report["problems"]:
+            typer.echo(f"  problem: {problem}")
+        for note in report["notes"]:
+            typer.echo(f"  note: {note}")
+    if not all(report["ok"] for report in reports):
+        raise typer.Exit(1)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False) if value else "-"
+    return str(value)

@@ -1,0 +1,131 @@
+"""Every key of the configuration: its name, the attribute it fills, and what may stand there.
+
+Owns the tables and the walk over one section. Never decides where a value comes from. Any thread.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from llmatic.config import readers
+from llmatic.config.readers import Field
+from llmatic.config.tree import Node, Table, describe, fail, is_null
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+/-]{0,199}\Z")
+_ENGINE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*(:[A-Za-z_][A-Za-z0-9_.]*)?\Z")
+_ORIGIN = re.compile(r"(\*|null|[a-z][a-z0-9+.-]*://[^/\s]+)\Z")
+
+
+def id_problem(name: str) -> str | None:
+    """What is wrong with a model's id or alias; None if nothing is."""
+    if not _ID.match(name):
+        return (
+            "is no model name: use letters, digits and . _ : @ + / -, "
+            "beginning with a letter or digit, at most 200 characters"
+        )
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        return "is no model name: the parts between slashes may not be empty, '.' or '..'"
+    return None
+
+
+def _key_problem(key: str) -> str | None:
+    if len(key) < 8 or not key.isascii() or not key.isprintable() or " " in key:
+        return "every entry of server.api_keys must be at least 8 visible ASCII characters"
+    return None
+
+
+def _origin_problem(origin: str) -> str | None:
+    return None if _ORIGIN.match(origin) else "is no origin: write it like https://example.org, or *"
+
+
+def _engine(node: Node, name: str) -> str:
+    value = readers.text(node, name)
+    if not _ENGINE.match(value):
+        fail(node.at, f"{name} must be an engine's name or package.module:Class, not '{value}'")
+    return value
+
+
+def _sampling(node: Node, name: str) -> Mapping[str, Any]:
+    return read_section(node, name, SAMPLING)
+
+
+SERVER = {
+    "host": Field("host", readers.text, "text"),
+    "port": Field("port", readers.whole(0, 65535)),
+    "allowed_hosts": Field("allowed_hosts", readers.texts(), "list"),
+    "cors_origins": Field("cors_origins", readers.texts(_origin_problem), "list"),
+    "max_body_bytes": Field("max_body_bytes", readers.size(1024)),
+    "max_json_depth": Field("max_json_depth", readers.whole(4, 500)),
+    "unknown_fields": Field("unknown_fields", readers.one_of("refuse", "ignore"), "text"),
+    "drain_timeout_s": Field("drain_timeout_s", readers.duration(zero=True)),
+    "sse_keep_alive_s": Field("sse_keep_alive_s", readers.duration(zero=False)),
+    "api_keys": Field("api_keys", readers.texts(_key_problem, secret=True), "list"),
+    "log_level": Field("log_level", readers.one_of("debug", "info", "warning", "error", "critical"), "text"),
+}
+
+WORKERS = {
+    "load_timeout_s": Field("load_timeout_s", readers.duration(zero=False)),
+    "step_timeout_s": Field("step_timeout_s", readers.duration(zero=False)),
+    "restart_backoff_s": Field("restart_backoff_s", readers.duration(zero=True)),
+    "restart_backoff_max_s": Field("restart_backoff_max_s", readers.duration(zero=True)),
+    "socket_dir": Field("socket_dir", readers.text, "text"),
+}
+
+SAMPLING = {
+    "temperature": Field("temperature", readers.real(0, 2)),
+    "top_p": Field("top_p", readers.real(0, 1)),
+    "top_k": Field("top_k", readers.whole(0)),
+    "min_p": Field("min_p", readers.real(0, 1)),
+    "presence_penalty": Field("presence_penalty", readers.real(-2, 2)),
+    "frequency_penalty": Field("frequency_penalty", readers.real(-2, 2)),
+    "repetition_penalty": Field("repetition_penalty", readers.real(0.01, 100)),
+    "max_tokens": Field("max_tokens", readers.whole(1)),
+    "min_tokens": Field("min_tokens", readers.whole(0)),
+    "seed": Field("seed", readers.whole(-(2**63), 2**63 - 1)),
+    "stop": Field("stop", readers.stop_texts),
+}
+
+MODEL = {
+    "engine": Field("engine", _engine, "text"),
+    "source": Field("source", readers.text, "text"),
+    "aliases": Field("aliases", readers.texts(id_problem), "list"),
+    "context": Field("context", readers.whole(1, 2**31 - 1)),
+    "parallel": Field("parallel", readers.whole(1, 256)),
+    "threads": Field("threads", readers.whole(1, 1024)),
+    "gpu_layers": Field("gpu_layers", readers.whole(-1, 100_000)),
+    "chat_template": Field("chat_template", readers.text, "text"),
+    "sampling": Field("sampling", _sampling),
+    "preload": Field("preload", readers.flag),
+    "keep_alive": Field("keep_alive_s", readers.keep_alive),
+    "max_queue": Field("max_queue", readers.whole(1, 1_000_000)),
+    "max_queue_tokens": Field("max_queue_tokens", readers.whole(1)),
+    "options": Field("options", readers.mapping),
+}
+
+SECTIONS = {"server": SERVER, "workers": WORKERS}
+TOP = (*SECTIONS, "models")
+
+
+def nearest(wrong: str, valid: Iterable[str]) -> str:
+    """The end of a refusal: the nearest valid name, or all of them."""
+    names = sorted(valid)
+    normal = {name.lower().replace("-", "_"): name for name in names}
+    found = get_close_matches(wrong.lower().replace("-", "_"), normal, n=1)
+    return f"did you mean '{normal[found[0]]}'?" if found else "known: " + ", ".join(names)
+
+
+def read_section(node: Node, name: str, fields: Mapping[str, Field]) -> dict[str, Any]:
+    """Attribute → value for the keys that are there; a key without a value keeps its default."""
+    if is_null(node):
+        return {}
+    if not isinstance(node, Table):
+        fail(node.at, f"{name} must be a mapping, not {describe(node)}")
+    found: dict[str, Any] = {}
+    for key, value in node.values.items():
+        field = fields.get(key)
+        if field is None:
+            fail(node.keys[key], f"unknown key '{key}' under {name}; {nearest(key, fields)}")
+        if not is_null(value):
+            found[field.attribute] = field.read(value, f"{name}.{key}")
+    return found

@@ -1,0 +1,110 @@
+"""config.yaml and the environment → Settings.
+
+Owns the order (defaults, then the file, then the environment), paths relative to the file, and the rules
+that span several models. Never reads os.environ: it comes in as an argument. Any thread.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from llmatic.config.environment import CONFIG_FILE, overlay
+from llmatic.config.keys import MODEL, SERVER, TOP, WORKERS, id_problem, nearest, read_section
+from llmatic.config.settings import ModelSpec, ServerSettings, Settings, WorkerSettings
+from llmatic.config.tree import At, Node, Scalar, Table, describe, fail, is_null, read_file
+from llmatic.core.errors import ConfigError
+
+DEFAULT_FILE = "config.yaml"
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_TEMPLATE_FILE = re.compile(r"[^\n{]+\.(jinja2?|j2|txt)\Z")
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """The settings of `path`, else of LLMATIC_CONFIG, else of ./config.yaml, else the defaults.
+
+    The defaults serve the embedded model. Raises ConfigError with file (or variable), line and remedy.
+    """
+    if path is None and environ.get(CONFIG_FILE, "").strip():
+        path = Path(environ[CONFIG_FILE])
+    if path is None and Path(DEFAULT_FILE).is_file():
+        path = Path(DEFAULT_FILE)
+    root = Table(At("defaults"), {}, {}) if path is None else read_file(path)
+    for key in root.values:
+        if key not in TOP:
+            fail(root.keys[key], f"unknown section '{key}'; {nearest(key, TOP)}")
+    if is_null(root.values.setdefault("models", Scalar(At("defaults"), "", "null"))):
+        root.values["models"] = _default_models()
+    overlay(root, environ)
+    nothing = Scalar(root.at, "", "null")
+    return Settings(
+        server=ServerSettings(**read_section(root.values.get("server", nothing), "server", SERVER)),
+        workers=_workers(root.values.get("workers", nothing)),
+        models=_models(root.values["models"], Path.cwd() if path is None else path.absolute().parent),
+    )
+
+
+def _default_models() -> Table:
+    at = At("defaults")
+    tiny = {"source": ("builtin:llmatic-tiny", "str"), "preload": ("true", "bool")}
+    numbers = {"context": ("8192", "int"), "parallel": ("16", "int")}
+    values: dict[str, Node] = {key: Scalar(at, *value) for key, value in (tiny | numbers).items()}
+    table = Table(at, values, dict.fromkeys(values, at))
+    return Table(at, {"llmatic-tiny": table}, {"llmatic-tiny": at})
+
+
+def _workers(node: Node) -> WorkerSettings:
+    settings = WorkerSettings(**read_section(node, "workers", WORKERS))
+    if settings.restart_backoff_s > settings.restart_backoff_max_s:
+        assert isinstance(node, Table)
+        at = node.keys.get("restart_backoff_s") or node.keys["restart_backoff_max_s"]
+        fail(at, "workers.restart_backoff_s must not be above workers.restart_backoff_max_s")
+    return settings
+
+
+def _models(node: Node, base: Path) -> dict[str, ModelSpec]:
+    if not isinstance(node, Table):
+        fail(node.at, f"models must be a mapping of ids, not {describe(node)}")
+    models: dict[str, ModelSpec] = {}
+    for model_id, entry in node.values.items():
+        problem = id_problem(model_id)
+        if problem:
+            fail(node.keys[model_id], f"models: '{model_id}' {problem}")
+        models[model_id] = _model(model_id, entry, node.keys[model_id], base)
+    _check_names(node, models)
+    return models
+
+
+def _model(model_id: str, entry: Node, at: At, base: Path) -> ModelSpec:
+    name = f"models.{model_id}"
+    values: dict[str, Any] = read_section(entry, name, MODEL)
+    if "source" not in values:
+        fail(at, f"{name} needs 'source:', a path, builtin:NAME or hf:org/repo/file")
+    values["source"] = _absolute(values["source"], base)
+    template = values.get("chat_template")
+    if template is not None and _TEMPLATE_FILE.match(template):
+        values["chat_template"] = str(base / Path(template).expanduser())
+    return ModelSpec(id=model_id, **values)
+
+
+def _absolute(source: str, base: Path) -> str:
+    """A path relative to the configuration's directory made absolute; `scheme:rest` as it is."""
+    if _SCHEME.match(source):
+        return source
+    try:
+        return str(base / Path(source).expanduser())
+    except RuntimeError as error:
+        raise ConfigError(f"source '{source}': {error}") from error
+
+
+def _check_names(node: Table, models: Mapping[str, ModelSpec]) -> None:
+    """Every id and alias means one model."""
+    owners = {model_id: f"the id of a model ({node.keys[model_id]})" for model_id in models}
+    for model_id, spec in models.items():
+        entry = node.values[model_id]
+        assert isinstance(entry, Table)
+        for alias in spec.aliases:
+            at = entry.keys["aliases"]
+            if alias in owners:
+                fail(at, f"alias '{alias}' of model '{model_id}' is already {owners[alias]}")
+            owners[alias] = f"an alias of model '{model_id}' ({at})"

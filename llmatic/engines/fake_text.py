@@ -1,0 +1,132 @@
+"""What the fake engine says. Words are tokens; the answer repeats the last user message, or the prompt.
+
+Owns the events of one request as a pure function of it: any thread, no clock, no state.
+"""
+
+import zlib
+from collections.abc import Iterator
+from itertools import cycle, islice
+
+from llmatic.core.errors import ContextLengthExceeded, InvalidRequest
+from llmatic.core.types import (
+    ChatPrompt,
+    Delta,
+    Event,
+    Finished,
+    FinishReason,
+    GenerationRequest,
+    InfillPrompt,
+    Prompt,
+    Started,
+    TextPrompt,
+    TokenLogprob,
+    TopLogprob,
+    Usage,
+)
+
+N_VOCAB = 32_000
+LOGPROB = -0.5
+
+
+def script(request: GenerationRequest, n_context: int, text: str | None = None) -> Iterator[Event]:
+    """Every event of the request, in order; raises InvalidRequest on the first step."""
+    asked = _words(request.prompt)
+    n_prompt = len(asked)
+    wanted = request.max_tokens or 0
+    if n_prompt + wanted > n_context or (request.max_tokens is None and n_prompt >= n_context):
+        raise ContextLengthExceeded(
+            f"This model's maximum context length is {n_context} tokens, however you requested "
+            f"{n_prompt + wanted} tokens ({n_prompt} in your prompt; {wanted} for the completion). "
+            "Please reduce your prompt; or completion length.",
+            param="messages" if isinstance(request.prompt, ChatPrompt) else "prompt",
+        )
+    yield Started(n_prompt)
+    said = _answer_words(request, asked) if text is None else text.split()
+    limit = n_context - n_prompt if request.max_tokens is None else request.max_tokens
+    choices = [_choice(request, index, asked, said, limit) for index in range(request.n_choices)]
+    n_completion = 0
+    while choices:
+        for choice in tuple(choices):
+            event = next(choice)
+            n_completion += event.n_tokens
+            if event.finish_reason is not None:
+                choices.remove(choice)
+            yield event
+    means = (LOGPROB,) * request.n_choices if request.sampling.n_logprobs is not None else ()
+    yield Finished(Usage(n_prompt, n_completion), means)
+
+
+def _choice(
+    request: GenerationRequest, index: int, asked: list[str], said: list[str], limit: int
+) -> Iterator[Delta]:
+    n_logprobs = request.sampling.n_logprobs
+    if request.echo:
+        yield Delta(index, " ".join(asked), 0, _logprobs(asked, n_logprobs, first=True))
+    pieces, reason = _pieces(request, said, limit)
+    for position, piece in enumerate(pieces):
+        last = position == len(pieces) - 1
+        logprobs = _logprobs([piece], n_logprobs) if piece else ()
+        yield Delta(index, piece, 1, logprobs, reason if last else None)
+    if not pieces:
+        yield Delta(index, "", 0, (), reason)
+
+
+def _pieces(request: GenerationRequest, words: list[str], limit: int) -> tuple[list[str], FinishReason]:
+    """The pieces, an empty one for the end token last, and why they end."""
+    if request.ignore_eos or len(words) + 1 <= request.min_tokens:
+        n_wanted = limit if request.ignore_eos else min(limit, request.min_tokens)
+        words = list(islice(cycle(words or ["ha"]), n_wanted))
+    pieces = [word if i == 0 else f" {word}" for i, word in enumerate(words)]
+    whole = "".join(pieces)
+    stops = [at for at in (whole.find(stop) for stop in request.stop) if at >= 0]
+    if stops:
+        return _cut(pieces, min(stops), limit)
+    if len(pieces) >= limit:
+        return pieces[:limit], "length"
+    return [*pieces, ""], "stop"
+
+
+def _cut(pieces: list[str], at: int, limit: int) -> tuple[list[str], FinishReason]:
+    kept: list[str] = []
+    for piece in pieces:
+        if len(kept) == limit:
+            return kept, "length"
+        kept.append(piece[:at])
+        at -= len(piece)
+        if at < 0:
+            break
+    return kept, "stop"
+
+
+def _words(prompt: Prompt) -> list[str]:
+    if isinstance(prompt, TextPrompt):
+        return prompt.text.split()
+    if isinstance(prompt, InfillPrompt):
+        return [*prompt.prefix.split(), *prompt.suffix.split()]
+    if isinstance(prompt, ChatPrompt):
+        return " ".join(str(message.get("content") or "") for message in prompt.messages).split()
+    outside = next((token for token in prompt.token_ids if not 0 <= token < N_VOCAB), None)
+    if outside is not None:
+        raise InvalidRequest(f"Token id {outside} is not in the model's vocabulary.", param="prompt")
+    return [f"t{token}" for token in prompt.token_ids]
+
+
+def _answer_words(request: GenerationRequest, asked: list[str]) -> list[str]:
+    if not isinstance(request.prompt, ChatPrompt):
+        return asked
+    said = [message for message in request.prompt.messages if message.get("role") == "user"]
+    return str(said[-1].get("content") or "").split() if said else []
+
+
+def _logprobs(pieces: list[str], n_logprobs: int | None, *, first: bool = False) -> tuple[TokenLogprob, ...]:
+    if n_logprobs is None:
+        return ()
+    found = []
+    for position, piece in enumerate(pieces):
+        data = piece.encode()
+        token_id = zlib.crc32(data) % N_VOCAB
+        others = [TopLogprob(k, f" alt{k}".encode(), LOGPROB - k) for k in range(1, n_logprobs)]
+        top = (TopLogprob(token_id, data, LOGPROB), *others) if n_logprobs else ()
+        unknown = first and position == 0
+        found.append(TokenLogprob(token_id, data, None if unknown else LOGPROB, () if unknown else top))
+    return tuple(found)

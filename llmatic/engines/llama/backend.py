@@ -1,0 +1,264 @@
+"""llama.cpp, fenced in: one loaded model with one context.
+
+The only file, with `vocabulary`, that calls llama.cpp. Every argument is checked in Python first, because
+llama.cpp aborts the process on many wrong ones; a failed check is our own mistake and raises ValueError.
+One thread owns a Backend and makes every call on it; only `interrupt` may come from another one.
+Never decides what to decode: that is the scheduler's work.
+"""
+
+import ctypes
+from collections.abc import Callable, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import llama_cpp as C  # noqa: N812 - read it as "the C library"
+import numpy as np
+from numpy.typing import NDArray
+
+from llmatic.core.errors import ConfigError, EngineFailed
+from llmatic.engines.llama.log import last_lines, silence
+from llmatic.engines.llama.model import Model
+from llmatic.engines.llama.options import MAX_SEQUENCES, Options
+
+N_SCORED_ROWS_MAX = 32
+_NO_ROOM, _ABORTED = 1, 2
+
+
+class DecodeResult(Enum):
+    """What became of a batch. NO_ROOM and ABORTED leave the cache usable; NO_ROOM leaves it as it was."""
+
+    DONE = "done"
+    NO_ROOM = "no room"
+    ABORTED = "aborted"
+
+
+class Backend:
+    """A context over `model`.
+
+    `n_context` cells are shared by `n_sequences` sequences (ids 0 … n_sequences-1); a call decodes at most
+    `n_batch` rows of which at most `n_outputs_max` give logits.
+    """
+
+    def __init__(self, model: Model, options: Options, *, n_context: int, n_sequences: int, n_threads: int) -> None:
+        """Allocate the cache. Raises ConfigError with llama.cpp's last words if it cannot."""
+        silence()
+        if not 1 <= n_sequences <= MAX_SEQUENCES:
+            raise ConfigError(f"from 1 to {MAX_SEQUENCES} parallel sequences are possible, not {n_sequences}")
+        self.model = model
+        self.n_vocab = model.vocabulary.n_tokens
+        self.n_sequences = n_sequences
+        self._length = [0] * n_sequences
+        params = C.llama_context_default_params()
+        params.n_ctx = n_context
+        params.n_batch = options.batch
+        params.n_ubatch = min(options.ubatch, options.batch)
+        params.n_seq_max = n_sequences
+        params.n_outputs_max = min(options.batch, n_sequences + N_SCORED_ROWS_MAX)
+        params.n_threads = n_threads
+        params.n_threads_batch = options.threads_batch or n_threads
+        params.flash_attn_type = C.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        params.kv_unified = True
+        params.swa_full = True
+        params.offload_kqv = options.offload_kqv
+        params.type_k = _cache_type(options.type_k)
+        params.type_v = _cache_type(options.type_v)
+        self._interruption = _Interruption(params)
+        self._context: Any = C.llama_init_from_model(model.handle, params)
+        if not self._context:
+            raise ConfigError(f"llama.cpp could not create a context of {n_context} tokens: {last_lines()}")
+        self._memory = C.llama_get_memory(self._context)
+        if not self._memory:
+            self.close()
+            raise ConfigError(f"'{model.path}' keeps no memory of what it read and so writes no text")
+        self.n_context = min(n_context, int(C.llama_n_ctx(self._context)))
+        self.n_batch = int(C.llama_n_batch(self._context))
+        self.n_outputs_max = min(self.n_batch, n_sequences + N_SCORED_ROWS_MAX)
+        if self.n_batch < n_sequences:
+            self.close()
+            raise ConfigError(f"a context of {n_context} tokens is too small for {n_sequences} parallel sequences")
+        self._batch = _Batch(self.n_batch)
+        self._rows: NDArray[np.float32] | None = None
+
+    @property
+    def can_fork(self) -> bool:
+        """Whether sequences may share the cells of a common beginning."""
+        return self.model.can_fork
+
+    def decode(
+        self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int], outputs: Sequence[int]
+    ) -> DecodeResult:
+        """Compute one batch; `outputs` are the indexes of the rows whose logits are wanted, ascending.
+
+        Each slot's positions must go on where the slot ends. Raises ValueError on any argument that llama.cpp
+        would not survive or would silently misread, EngineFailed when the computation itself fails.
+        """
+        lengths = self._check(tokens, positions, slots, outputs)
+        self._rows = None
+        code = C.llama_decode(self._context, self._batch.fill(tokens, positions, slots, outputs))
+        if code == _NO_ROOM:
+            return DecodeResult.NO_ROOM
+        if code == _ABORTED:
+            for slot in lengths:
+                self._length[slot] = int(C.llama_memory_seq_pos_max(self._memory, slot)) + 1
+            return DecodeResult.ABORTED
+        if code != 0:
+            raise EngineFailed(f"llama.cpp failed to decode a batch (code {code}): {last_lines()}")
+        for slot, length in lengths.items():
+            self._length[slot] = length
+        if outputs:
+            C.llama_synchronize(self._context)
+            pointer = C.llama_get_logits(self._context)
+            if not pointer:
+                raise EngineFailed(f"llama.cpp returned no logits: {last_lines()}")
+            self._rows = np.ctypeslib.as_array(pointer, shape=(len(outputs), self.n_vocab))
+        return DecodeResult.DONE
+
+    def _check(
+        self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int], outputs: Sequence[int]
+    ) -> dict[int, int]:
+        """The slots' lengths after this batch; ValueError if it may not be given to llama.cpp."""
+        if not 1 <= len(tokens) <= self.n_batch:
+            raise ValueError(f"a batch holds from 1 to {self.n_batch} rows, not {len(tokens)}")
+        if len(positions) != len(tokens) or len(slots) != len(tokens):
+            raise ValueError("tokens, positions and slots differ in length")
+        if min(tokens) < 0 or max(tokens) >= self.n_vocab:
+            raise ValueError("a token is outside the vocabulary")
+        if min(slots) < 0 or max(slots) >= self.n_sequences:
+            raise ValueError("a slot is out of range")
+        if len(outputs) > self.n_outputs_max or any(not 0 <= row < len(tokens) for row in outputs):
+            raise ValueError("too many output rows, or one that is not in the batch")
+        if any(a >= b for a, b in zip(outputs, outputs[1:], strict=False)):
+            raise ValueError("output rows must ascend")
+        lengths: dict[int, int] = {}
+        for slot, position in zip(slots, positions, strict=True):
+            if position != lengths.get(slot, self._length[slot]):
+                raise ValueError(f"slot {slot} goes on at {lengths.get(slot, self._length[slot])}, not {position}")
+            lengths[slot] = position + 1
+        return lengths
+
+    def logits(self, index: int) -> NDArray[np.float32]:
+        """Logits of the `index`-th output row of the last decode: a writable view, valid until the next one."""
+        if self._rows is None or not 0 <= index < len(self._rows):
+            raise ValueError(f"there is no output row {index}")
+        row: NDArray[np.float32] = self._rows[index]
+        return row
+
+    def length(self, slot: int) -> int:
+        """Tokens that the slot holds."""
+        return self._length[slot]
+
+    def fork(self, source: int, target: int, n_tokens: int) -> None:
+        """Let the empty slot `target` share the first `n_tokens` of `source`. Costs no cells."""
+        self._check_slots(source, target)
+        if not self.can_fork:
+            raise ValueError("this model's state cannot be shared")
+        if source == target or self._length[target] or not 0 <= n_tokens <= self._length[source]:
+            raise ValueError(f"cannot share {n_tokens} tokens of slot {source} with slot {target}")
+        if n_tokens:
+            C.llama_memory_seq_cp(self._memory, source, target, 0, n_tokens)
+            self._length[target] = n_tokens
+
+    def free(self, slot: int) -> None:
+        """Forget the slot's tokens."""
+        self._check_slots(slot)
+        C.llama_memory_seq_rm(self._memory, slot, -1, -1)
+        self._length[slot] = 0
+
+    def clear(self) -> None:
+        """Forget every slot."""
+        C.llama_memory_clear(self._memory, False)
+        self._length = [0] * self.n_sequences
+
+    def interrupt(self) -> None:
+        """Make the running decode, and every later one, return ABORTED soon (CPU only). From any thread."""
+        self._interruption.set()
+
+    def close(self) -> None:
+        """Free the context. Idempotent; nothing else may be called afterwards."""
+        context, self._context = self._context, None
+        self._rows = None
+        if context:
+            C.llama_free(context)
+
+    def _check_slots(self, *slots: int) -> None:
+        if not all(0 <= slot < self.n_sequences for slot in slots):
+            raise ValueError(f"slots run from 0 to {self.n_sequences - 1}")
+
+
+class _Batch:
+    """Rows for llama_decode in numpy memory; element writes through ctypes cost 100 times as much."""
+
+    def __init__(self, n_rows: int) -> None:
+        self._token = np.zeros(n_rows, np.int32)
+        self._position = np.zeros(n_rows, np.int32)
+        self._slot = np.zeros(n_rows, np.int32)
+        self._n_slots = np.ones(n_rows, np.int32)
+        self._flag = np.zeros(n_rows, np.int8)
+        addresses = self._slot.ctypes.data + np.arange(n_rows, dtype=np.uint64) * self._slot.itemsize
+        self._slot_pointers = addresses.astype(np.uint64)
+        pointer = ctypes.POINTER
+        self._struct = C.llama_batch()
+        self._struct.token = ctypes.cast(self._token.ctypes.data, pointer(ctypes.c_int32))
+        self._struct.pos = ctypes.cast(self._position.ctypes.data, pointer(ctypes.c_int32))
+        self._struct.n_seq_id = ctypes.cast(self._n_slots.ctypes.data, pointer(ctypes.c_int32))
+        self._struct.seq_id = ctypes.cast(self._slot_pointers.ctypes.data, pointer(pointer(ctypes.c_int32)))
+        self._struct.logits = ctypes.cast(self._flag.ctypes.data, pointer(ctypes.c_int8))
+
+    def fill(
+        self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int], outputs: Sequence[int]
+    ) -> Any:
+        n = len(tokens)
+        self._token[:n] = tokens
+        self._position[:n] = positions
+        self._slot[:n] = slots
+        self._flag[:n] = 0
+        self._flag[outputs] = 1
+        self._struct.n_tokens = n
+        return self._struct
+
+
+class _Interruption:
+    """llama.cpp's abort callback without Python in it: libc's strlen over a string that grows from "" to "x".
+
+    It is asked hundreds of times per decode by the compute threads; a Python function would need the GIL there.
+    """
+
+    def __init__(self, params: Any) -> None:
+        self._text = ctypes.create_string_buffer(2)
+        try:
+            strlen = ctypes.CDLL(None).strlen
+        except (AttributeError, OSError, TypeError):
+            return
+        params.abort_callback = ctypes.cast(strlen, C.ggml_abort_callback)
+        params.abort_callback_data = ctypes.cast(self._text, ctypes.c_void_p)
+
+    def set(self) -> None:
+        self._text[0] = b"x"
+
+
+def _cache_type(name: str) -> int:
+    return int(getattr(C, f"GGML_TYPE_{name.upper()}"))
+
+
+def open_backend(
+    path: Path,
+    options: Options,
+    *,
+    n_gpu_layers: int | None,
+    n_context: int | None,
+    n_sequences: int,
+    n_threads: int,
+    on_progress: Callable[[float], None] | None = None,
+) -> Backend:
+    """Load the file and make a context; `n_context` None picks one from the model's training length.
+
+    Raises ConfigError: not a model, a kind that cannot be served, not enough memory.
+    """
+    model = Model(path, options, n_gpu_layers=n_gpu_layers, on_progress=on_progress)
+    try:
+        n_context = n_context or min(model.n_context_train * n_sequences, 16384)
+        return Backend(model, options, n_context=n_context, n_sequences=n_sequences, n_threads=n_threads)
+    except BaseException:
+        model.close()
+        raise

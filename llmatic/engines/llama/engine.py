@@ -1,0 +1,247 @@
+"""The llama.cpp engine: one loaded model, many requests at once.
+
+Owns two threads. The engine thread loads the model, owns its context and runs the steps; nothing else calls
+llama.cpp on that context, and llama.cpp's compute threads inherit its priority. The intake thread, at the lowest
+priority, renders and tokenises. Requests and cancellations come in by an inbox that is read between steps; an
+idle engine sleeps on it. All events of a step leave in one call.
+"""
+
+import asyncio
+import itertools
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from queue import Empty, SimpleQueue
+
+from llmatic.config import ModelSpec
+from llmatic.core.errors import EngineFailed, InvalidRequest, LlmaticError, QueueFull, RateLimited
+from llmatic.core.ports import StepEvents
+from llmatic.core.types import EngineInfo, Event, Finished, GenerationRequest
+from llmatic.engines.llama.answers import Generation
+from llmatic.engines.llama.bridge import Bridge
+from llmatic.engines.llama.intake import Prepared
+from llmatic.engines.llama.loading import Loaded, Progress, load
+from llmatic.engines.llama.threads import yield_to_compute
+
+_LOG = logging.getLogger(__name__)
+_CLOSED = "The model is being unloaded."
+_RATE_WINDOW = 64
+_RETRY_MAX_S = 60.0
+
+
+class LlamaEngine:
+    """A GenerationEngine and a StepEngine. Use `generate`, or `start` and `submit`, not both."""
+
+    def __init__(self, spec: ModelSpec, *, on_progress: Progress | None = None) -> None:
+        """Load the model and decode one token; blocks until that is done.
+
+        `on_progress` is told how far the loading is, from the engine's thread. Raises ConfigError.
+        """
+        self._spec = spec
+        self._on_progress = on_progress
+        self._inbox: SimpleQueue[tuple[str, object]] = SimpleQueue()
+        self._arrivals = itertools.count()
+        self._ids: set[str] = set()
+        self._ids_lock = threading.Lock()
+        self._is_closed = False
+        self._bridge = Bridge()
+        self._on_step: Callable[[StepEvents], None] = self._bridge.deliver
+        self._n_steps = 0
+        self._n_refused = 0
+        self._step_began: float | None = None
+        self._finish_times: deque[float] = deque(maxlen=_RATE_WINDOW)
+        ready: SimpleQueue[Loaded | BaseException] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, args=(ready,), name=f"engine-{spec.id}", daemon=True)
+        self._thread.start()
+        loaded = ready.get()
+        if isinstance(loaded, BaseException):
+            raise loaded
+        self._loaded = loaded
+        self._readers = ThreadPoolExecutor(1, thread_name_prefix="intake", initializer=yield_to_compute)
+
+    @property
+    def info(self) -> EngineInfo:
+        """What was loaded; `n_context` is the most that one sequence may have."""
+        return self._loaded.info
+
+    def start(self, on_step: Callable[[StepEvents], None]) -> None:
+        """Deliver the events of each step by `on_step`, called in the engine's thread."""
+        self._on_step = on_step
+
+    def submit(self, request: GenerationRequest) -> None:
+        """Queue a request; whatever becomes of it arrives as events. From any thread."""
+        with self._ids_lock:
+            if request.id in self._ids:
+                raise ValueError(f"request id {request.id!r} is in use")
+            is_crowded = len(self._ids) >= self._spec.parallel + self._spec.max_queue
+            self._ids.add(request.id)
+        if is_crowded:
+            self._inbox.put(("refuse", (request.id, QueueFull("The model is overloaded. Please retry later."))))
+            return
+        try:
+            self._readers.submit(self._prepare, request, next(self._arrivals))
+        except RuntimeError:  # the executor is shut down
+            self._on_step([(request.id, EngineFailed(_CLOSED))])
+
+    def cancel(self, request_id: str) -> None:
+        """Forget a request before the next step. From any thread; unknown ids are ignored."""
+        with self._ids_lock:
+            self._ids.discard(request_id)
+        self._inbox.put(("cancel", request_id))
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
+        """As the port says."""
+        inbox = self._bridge.open(request.id)
+        self.submit(request)
+        try:
+            while True:
+                event = await inbox.get()
+                if isinstance(event, LlmaticError):
+                    raise event
+                yield event
+                if isinstance(event, Finished):
+                    return
+        finally:
+            self._bridge.close(request.id)
+            self.cancel(request.id)
+
+    def stats(self) -> Mapping[str, float]:
+        """Gauges and counters. From any thread; each figure is right, together they may be a step apart."""
+        runner, scheduler = self._loaded.runner, self._loaded.runner.scheduler
+        running = list(scheduler.running)
+        return {
+            "requests_live": runner.n_live,
+            "requests_waiting": scheduler.n_queued_groups,
+            "requests_refused_total": self._n_refused,
+            "sequences_running": len(running),
+            "sequences_waiting": len(scheduler.waiting),
+            "cells_used": sum(s.n_computed - s.n_shared for s in running),
+            "cells_total": scheduler.limits.n_context,
+            "preemptions_total": scheduler.n_preemptions,
+            "tokens_generated_total": runner.n_generated,
+            "tokens_prompt_total": runner.n_prompt,
+            "steps_total": self._n_steps,
+        }
+
+    def heartbeat(self) -> tuple[int, float | None]:
+        """Steps done, and since when the running one runs (None: idle). From any thread."""
+        return self._n_steps, self._step_began
+
+    async def close(self) -> None:
+        """Fail what runs, free the model. Idempotent."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._readers.shutdown(wait=False, cancel_futures=True)
+            self._loaded.backend.interrupt()
+            self._inbox.put(("close", None))
+        await asyncio.to_thread(self._thread.join)
+
+    def _prepare(self, request: GenerationRequest, arrival: int) -> None:
+        """In the intake thread."""
+        try:
+            prepared = self._loaded.intake.prepare(request, datetime.now())
+        except LlmaticError as error:
+            self._inbox.put(("refuse", (request.id, error)))
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+            _LOG.warning("request %s cannot be read: %s", request.id, error)
+            self._inbox.put(("refuse", (request.id, InvalidRequest(f"The request cannot be read: {error}"))))
+        else:
+            self._inbox.put(("submit", (prepared, arrival)))
+
+    def _run(self, ready: "SimpleQueue[Loaded | BaseException]") -> None:
+        """The engine's thread."""
+        try:
+            loaded = load(self._spec, self._on_progress)
+        except BaseException as error:  # carried to the thread that waits for it
+            ready.put(error)
+            return
+        ready.put(loaded)
+        try:
+            self._serve(loaded)
+        finally:
+            loaded.close()
+
+    def _serve(self, loaded: Loaded) -> None:
+        runner = loaded.runner
+        while self._read_inbox(loaded, wait=not (runner.has_work or runner.events)):
+            if runner.has_work:
+                self._step_began = time.monotonic()
+                try:
+                    runner.step()
+                except Exception:
+                    _LOG.exception("a step of model '%s' failed", self._spec.id)
+                    runner.fail_all("The model failed while it served this request.")
+                self._n_steps += 1
+                self._step_began = None
+            self._tell(loaded)
+        runner.fail_all(_CLOSED)
+        self._tell(loaded)
+        with self._ids_lock:
+            left, self._ids = sorted(self._ids), set()
+        if left:
+            self._on_step([(request_id, EngineFailed(_CLOSED)) for request_id in left])
+
+    def _read_inbox(self, loaded: Loaded, *, wait: bool) -> bool:
+        """Take everything that has come in; False if the engine is to close."""
+        runner = loaded.runner
+        while True:
+            try:
+                kind, content = self._inbox.get(block=wait)
+            except Empty:
+                return True
+            wait = False
+            if kind == "close":
+                return False
+            if kind == "cancel":
+                assert isinstance(content, str)
+                runner.cancel(content)
+            else:
+                assert isinstance(content, tuple)
+                self._admit(loaded, kind, content)
+
+    def _admit(self, loaded: Loaded, kind: str, content: tuple[object, object]) -> None:
+        if kind == "refuse":
+            request_id, error = content
+            assert isinstance(request_id, str)
+            assert isinstance(error, LlmaticError)
+        else:
+            prepared, arrival = content
+            assert isinstance(prepared, Prepared)
+            assert isinstance(arrival, int)
+            request_id = prepared.request.id
+            if request_id not in self._ids:
+                return  # cancelled before it was read
+            try:
+                seed = secrets.randbits(64)
+                vocabulary = loaded.backend.model.vocabulary
+                loaded.runner.submit(Generation(prepared, arrival, vocabulary, loaded.workspace, seed=seed))
+                return
+            except LlmaticError as refusal:
+                error = refusal
+        if isinstance(error, RateLimited):
+            error.retry_after_s = self._retry_after(loaded.runner.scheduler.n_queued_groups)
+            self._n_refused += 1
+        loaded.runner.events.append((request_id, error))
+
+    def _retry_after(self, n_queued: int) -> float:
+        """Seconds until the queue may have moved on, from the pace of the last requests."""
+        if len(self._finish_times) < 2:
+            return 1.0
+        pace = len(self._finish_times) / max(1e-3, time.monotonic() - self._finish_times[0])
+        return min(_RETRY_MAX_S, max(1.0, n_queued / pace))
+
+    def _tell(self, loaded: Loaded) -> None:
+        events, loaded.runner.events = loaded.runner.events, []
+        if not events:
+            return
+        ended = [i for i, event in events if isinstance(event, Finished | LlmaticError)]
+        if ended:
+            self._finish_times.extend([time.monotonic()] * len(ended))
+            with self._ids_lock:
+                self._ids.difference_update(ended)
+        self._on_step(events)

@@ -1,0 +1,128 @@
+"""Putting an engine's parts together.
+
+Owns the order of loading: options, file, context, vocabulary, template, one decoded token. Runs in the
+engine's thread and blocks; keeps nothing.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from llmatic.config import ModelSpec
+from llmatic.core.errors import ConfigError
+from llmatic.core.types import EngineInfo
+from llmatic.engines.chat.builtin import template_source
+from llmatic.engines.chat.template import ChatTemplate, InvalidTemplate
+from llmatic.engines.llama.backend import N_SCORED_ROWS_MAX, Backend, DecodeResult, open_backend
+from llmatic.engines.llama.intake import Intake
+from llmatic.engines.llama.options import Options, read_options
+from llmatic.engines.llama.prompt import PromptReader
+from llmatic.engines.llama.runner import Runner
+from llmatic.engines.llama.sampling import Workspace
+from llmatic.engines.llama.scheduler import Limits, Scheduler
+from llmatic.engines.llama.threads import default_threads
+from llmatic.sources import locate_source
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model that has decoded a token, and the parts that serve it."""
+
+    backend: Backend
+    runner: Runner
+    intake: Intake
+    workspace: Workspace
+    info: EngineInfo
+
+    def close(self) -> None:
+        """Free context and weights."""
+        self.backend.close()
+        self.backend.model.close()
+
+
+Progress = Callable[[float | None, str], None]
+
+
+def load(spec: ModelSpec, on_progress: Progress | None = None) -> Loaded:
+    """Load what `spec` names; `on_progress` is told a share from 0 to 1 and what is being done.
+
+    Raises ConfigError: wrong options, no such file, not servable, no memory."""
+    options = read_options(spec)
+    backend = open_backend(
+        locate_source(spec, on_progress=on_progress),
+        options,
+        n_gpu_layers=spec.gpu_layers,
+        n_context=spec.context,
+        n_sequences=spec.parallel,
+        n_threads=spec.threads or default_threads(),
+        on_progress=None if on_progress is None else lambda share: on_progress(share, "loading"),
+    )
+    try:
+        _warm_up(backend)
+        return _assemble(spec, options, backend)
+    except BaseException:
+        backend.close()
+        backend.model.close()
+        raise
+
+
+def _assemble(spec: ModelSpec, options: Options, backend: Backend) -> Loaded:
+    model, vocabulary = backend.model, backend.model.vocabulary
+    n_context = min(backend.n_context, model.n_context_train or backend.n_context)
+    template, template_error = _compile_template(spec, backend)
+    reader = PromptReader(vocabulary, template, template_error=template_error)
+    source = spec.chat_template or model.chat_template or ""
+    info = EngineInfo(
+        n_context=n_context,
+        n_context_train=model.n_context_train,
+        n_vocab=vocabulary.n_tokens,
+        n_parallel=spec.parallel,
+        has_chat_template=template is not None,
+        has_infill=vocabulary.infill is not None,
+        fingerprint=model.fingerprint(source, version("llmatic"), version("llama-cpp-python")),
+        description=model.description,
+        chat_template_error=template_error,
+        size_bytes=model.size_bytes,
+    )
+    limits = Limits(
+        n_context=backend.n_context,
+        n_batch=backend.n_batch,
+        n_slots=spec.parallel,
+        can_fork=backend.can_fork,
+        n_chunk=min(options.prefill_chunk, backend.n_batch),
+        n_scored=N_SCORED_ROWS_MAX,
+        max_queue=spec.max_queue,
+        max_queue_tokens=spec.max_queue_tokens,
+    )
+    workspace = Workspace(vocabulary.n_tokens)
+    runner = Runner(backend, Scheduler(limits), workspace)
+    intake = Intake(reader, n_context=n_context, n_vocab=vocabulary.n_tokens)
+    return Loaded(backend, runner, intake, workspace, info)
+
+
+def _compile_template(spec: ModelSpec, backend: Backend) -> tuple[ChatTemplate | None, str | None]:
+    """The template or why there is none; a broken one in the configuration is a ConfigError."""
+    model, vocabulary = backend.model, backend.model.vocabulary
+    source = template_source(spec.chat_template) if spec.chat_template else model.chat_template
+    if source is None:
+        return None, None
+    bos = "" if vocabulary.bos is None else vocabulary.markup(vocabulary.bos)
+    eos = "" if vocabulary.eos is None else vocabulary.markup(vocabulary.eos)
+    try:
+        return ChatTemplate(source, bos=bos, eos=eos), None
+    except InvalidTemplate as error:
+        if spec.chat_template:
+            raise
+        return None, f"its chat template cannot be used ({error.message})"
+
+
+def _warm_up(backend: Backend) -> None:
+    """Decode one token: a model that cannot is refused now, not at the first request."""
+    vocabulary = backend.model.vocabulary
+    token = next((t for t in (vocabulary.bos, vocabulary.eos) if t is not None), 0)
+    if backend.decode([token], [0], [0], [0]) is not DecodeResult.DONE:
+        raise ConfigError(f"'{backend.model.path}' was loaded but cannot decode a token")
+    if not math.isfinite(float(backend.logits(0).max())):
+        raise ConfigError(f"'{backend.model.path}' is damaged: its first token has no finite probabilities")
+    backend.clear()

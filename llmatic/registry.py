@@ -1,0 +1,44 @@
+"""Which models there are, and by which names.
+
+Owns the mapping from ids and aliases to specifications. Never loads a model and never looks at a file.
+Immutable after construction; any thread.
+"""
+
+from collections.abc import Mapping
+
+from llmatic.config import ModelSpec
+from llmatic.core.errors import ModelNotFound
+from llmatic.sources import locate_source
+
+__all__ = ["Registry", "locate_source"]
+
+
+class Registry:
+    """The configured models; `started` is the Unix time that the API reports as their `created`."""
+
+    def __init__(self, models: Mapping[str, ModelSpec], *, started: int) -> None:
+        self.started = started
+        self._names: dict[str, ModelSpec] = {}
+        for spec in models.values():
+            self._names[spec.id] = spec
+        for spec in models.values():
+            for alias in spec.aliases:
+                self._names.setdefault(alias, spec)
+        self._specs = tuple(models.values())
+
+    def resolve(self, name: str) -> ModelSpec:
+        """The model that `name`, an id or an alias, means. Raises ModelNotFound."""
+        try:
+            return self._names[name]
+        except KeyError:
+            raise ModelNotFound(
+                f"The model `{name}` does not exist or you do not have access to it."
+            ) from None
+
+    def specs(self) -> tuple[ModelSpec, ...]:
+        """Every model once, in the configuration's order."""
+        return self._specs
+
+    def names(self) -> tuple[tuple[str, ModelSpec], ...]:
+        """Every id, then every alias, with the model it means."""
+        return tuple(self._names.items())

@@ -1,0 +1,117 @@
+"""From a model's `source:` to the file on disk.
+
+Owns what `builtin:NAME`, `hf:org/repo/file` and plain paths mean, and where downloads are kept. Never
+opens a model file. `locate_source` may download and then blocks for long: call it in the worker process;
+`source_path` never touches the network and may be called anywhere.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from llmatic.config import ModelSpec
+from llmatic.core.errors import ConfigError
+from llmatic.hub import HubFile, Progress, download
+
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
+_SPLIT = re.compile(r"(.*)-00001-of-(\d{5})(\.gguf)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where a model's file is or will be; `parts` are all files of a split model, `path` is the first."""
+
+    path: Path
+    parts: tuple[Path, ...]
+    remote: tuple[HubFile, ...] = ()
+
+    @property
+    def is_present(self) -> bool:
+        """True if every part is on disk."""
+        return all(part.is_file() for part in self.parts)
+
+
+def locate_source(
+    spec: ModelSpec, *, environ: Mapping[str, str] = os.environ, on_progress: Progress | None = None
+) -> Path:
+    """The model's file, downloaded first if it comes from a hub and is not here yet.
+
+    `on_progress` gets a fraction and a word; without it a bar is drawn on stderr. Raises ConfigError if
+    there is no such file, Unavailable if the hub cannot be reached.
+    """
+    located = source_path(spec, environ)
+    for path, remote in zip(located.parts, located.remote, strict=False):
+        if not path.is_file():
+            download(remote, path, on_progress=on_progress)
+    if not located.path.exists():
+        raise ConfigError(f"Model '{spec.id}': the file {located.path} does not exist.", param="source")
+    return located.path
+
+
+def source_path(spec: ModelSpec, environ: Mapping[str, str] = os.environ) -> Located:
+    """Where the model's file is or will be. Raises ConfigError if `source` is malformed."""
+    kind, _, rest = spec.source.partition(":")
+    if kind == "builtin":
+        path = _builtin(spec.id, rest)
+        return Located(path, (path,))
+    if kind == "hf":
+        return _hub(spec.id, rest, environ)
+    path = Path(spec.source).expanduser()
+    return Located(path, tuple(path.with_name(name) for name in _split_names(path.name)))
+
+
+def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where downloads are kept: LLMATIC_CACHE_DIR, else llmatic below the user's cache directory."""
+    if own := environ.get("LLMATIC_CACHE_DIR", "").strip():
+        return Path(own).expanduser()
+    if shared := environ.get("XDG_CACHE_HOME", "").strip():
+        return Path(shared) / "llmatic"
+    return Path.home() / ".cache" / "llmatic"
+
+
+def builtin_dirs() -> tuple[Path, ...]:
+    """Where embedded models lie: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    return package / "models", package.parent / "models"
+
+
+def _builtin(model_id: str, name: str) -> Path:
+    known: dict[str, Path] = {}
+    for folder in reversed(builtin_dirs()):
+        known |= {path.stem: path for path in folder.glob("*.gguf")}
+    if name in known:
+        return known[name]
+    near = get_close_matches(name, known, n=1)
+    hint = f"Did you mean builtin:{near[0]}?" if near else f"There are: {', '.join(sorted(known)) or 'none'}."
+    raise ConfigError(f"Model '{model_id}': no embedded model is called '{name}'. {hint}", param="source")
+
+
+def _hub(model_id: str, rest: str, environ: Mapping[str, str]) -> Located:
+    pieces = rest.split("/")
+    repo, _, revision = pieces[1].partition("@") if len(pieces) > 1 else ("", "", "")
+    names = [pieces[0], repo, *pieces[2:], *([revision] if revision else [])]
+    if len(pieces) < 3 or not all(_PART.match(name) for name in names):
+        raise ConfigError(
+            f"Model '{model_id}': 'hf:{rest}' is no file on a hub; write hf:org/repo/file or "
+            "hf:org/repo@revision/file.",
+            param="source",
+        )
+    folder = cache_dir(environ).joinpath("hub", pieces[0], repo, revision or "main")
+    files = [*pieces[2:-1]]
+    remote = tuple(
+        HubFile(f"{pieces[0]}/{repo}", "/".join([*files, name]), revision or None)
+        for name in _split_names(pieces[-1])
+    )
+    paths = tuple(folder.joinpath(*file.name.split("/")) for file in remote)
+    return Located(paths[0], paths, remote)
+
+
+def _split_names(name: str) -> list[str]:
+    """All files of a split GGUF, named after its first one; any other file is its own only part."""
+    match = _SPLIT.match(name)
+    if not match or not 0 < int(match[2]) < 1000:
+        return [name]
+    return [f"{match[1]}-{k:05d}-of-{match[2]}{match[3]}" for k in range(1, int(match[2]) + 1)]

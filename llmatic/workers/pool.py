@@ -1,0 +1,111 @@
+"""Every model of this server, each behind a supervisor and in a process of its own.
+
+Owns the supervisors, the spawner thread and one task that looks after all of them once in a while. Never
+knows how an engine works. Runs in the server's loop; `start` comes first, from that loop, and before the
+loop's thread is made nice (the spawner inherits its priority).
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from llmatic.config import ModelSpec, WorkerSettings
+from llmatic.core.errors import ModelNotFound, Unavailable
+from llmatic.core.types import EngineInfo, Event, GenerationRequest
+from llmatic.engines import resolve_engine
+from llmatic.workers.spawner import Spawner
+from llmatic.workers.supervisor import Supervisor
+from llmatic.workers.worker import Clock
+
+CHECK_INTERVAL_S = 1.0
+
+
+class ProcessPool:
+    """An `EnginePool` of worker processes."""
+
+    def __init__(
+        self, specs: Mapping[str, ModelSpec], settings: WorkerSettings, *, clock: Clock = time.monotonic
+    ) -> None:
+        self._specs = dict(specs)
+        self._settings = settings
+        self._clock = clock
+        self._spawner: Spawner | None = None
+        self._supervisors: dict[str, Supervisor] = {}
+        self._housekeeping: asyncio.Task[None] | None = None
+        self._draining = False
+
+    async def start(self) -> None:
+        """Begin to load the models marked `preload`; does not wait for them. Raises ConfigError."""
+        for spec in self._specs.values():
+            resolve_engine(spec.engine)
+        self._spawner = Spawner()
+        for model_id, spec in self._specs.items():
+            supervisor = Supervisor(spec, self._settings, self._spawner, self._clock)
+            self._supervisors[model_id] = supervisor
+            if spec.preload:
+                supervisor.open()
+        self._housekeeping = asyncio.get_running_loop().create_task(self._look_after())
+
+    def generate(self, model_id: str, request: GenerationRequest) -> AsyncGenerator[Event, None]:
+        """As `EnginePool.generate`; concurrent first requests share one load. Raises ModelNotFound."""
+        supervisor = self._supervisor(model_id)
+        if self._draining:
+            raise Unavailable("The server is shutting down. Please try again later.", retry_after_s=5.0)
+        return supervisor.generate(request)
+
+    def info(self, model_id: str) -> EngineInfo | None:
+        """What the loaded engine said of itself; kept when it is unloaded."""
+        return self._supervisor(model_id).info
+
+    def is_ready(self) -> bool:
+        """True when every model marked `preload` has decoded a token and is not being restarted."""
+        wanted = [supervisor for supervisor in self._supervisors.values() if supervisor.spec.preload]
+        return bool(self._supervisors or not self._specs) and all(item.is_loaded for item in wanted)
+
+    def state(self, model_id: str) -> dict[str, Any]:
+        """State, pid, restarts, requests running, load progress, memory, the engine's gauges."""
+        return self._supervisor(model_id).describe()
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        """`state` of every model."""
+        return {model_id: self.state(model_id) for model_id in self._supervisors}
+
+    def check(self) -> None:
+        """Watchdogs and keep-alives, now; the pool does this every CHECK_INTERVAL_S by itself."""
+        now = self._clock()
+        for supervisor in self._supervisors.values():
+            supervisor.check(now)
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Take no new requests and wait for those under way; False if some were left after `timeout_s`."""
+        self._draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await asyncio.gather(*(item.until_idle() for item in self._supervisors.values()))
+        return all(item.is_idle for item in self._supervisors.values())
+
+    async def close(self) -> None:
+        """Fail what runs, end every worker process, wait until they are gone. Idempotent."""
+        self._draining = True
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
+            await asyncio.wait({self._housekeeping})
+            self._housekeeping = None
+        await asyncio.gather(*(supervisor.close() for supervisor in self._supervisors.values()))
+        if self._spawner is not None:
+            spawner, self._spawner = self._spawner, None
+            await asyncio.to_thread(spawner.close)
+
+    def _supervisor(self, model_id: str) -> Supervisor:
+        found = self._supervisors.get(model_id)
+        if found is None:
+            raise ModelNotFound(f"The model '{model_id}' does not exist", param="model")
+        return found
+
+    async def _look_after(self) -> None:
+        interval_s = min(CHECK_INTERVAL_S, self._settings.step_timeout_s / 8)
+        while True:
+            await asyncio.sleep(interval_s)
+            self.check()

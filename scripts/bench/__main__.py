@@ -1,0 +1,57 @@
+"""The command line of the benchmark kit. Owns argument parsing and the exit code; the modules do the work.
+
+    python -m scripts.bench throughput --check      one line of JSON on stdout, the table on stderr
+
+Exit code: 0 done, 1 a bar was missed and --check was given, 2 the benchmark could not be run.
+"""
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from scripts.bench import report
+from scripts.bench.problem import Problem
+
+COMMANDS = {
+    "models": "make the random-weight models that the other commands serve",
+    "rival": "build llama-server from the llama.cpp that llama-cpp-python brings",
+    "throughput": "completion tokens per second beside llama-server",
+    "startup": "time of --help, size of an idle server, time to the first token",
+    "many_streams": "200 streams at once: errors, cross-talk, memory",
+    "kill": "kill -9 of the worker amid running streams",
+    "fuzz": "generated and hand-made broken requests on every route",
+    "loadgen": "load any server on this machine and print what it did",
+}
+CACHE = Path(__file__).resolve().parents[2] / ".cache" / "bench"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/bench/run", description="The benchmarks of llmatic.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name.replace("_", "-"), help=summary, description=summary)
+        command.add_argument("--cache", type=Path, default=CACHE, help="for models, builds and logs")
+        command.add_argument("--check", action="store_true", help="exit with 1 when a bar is missed")
+        module = importlib.import_module(f"scripts.bench.{name}")
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def main() -> int:
+    arguments = build_parser().parse_args()
+    arguments.cache.mkdir(parents=True, exist_ok=True)
+    try:
+        result = arguments.run(arguments)
+    except Problem as problem:
+        print(f"bench: {problem}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    report.show(result)
+    return 1 if arguments.check and not result.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

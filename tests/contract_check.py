@@ -1,0 +1,110 @@
+"""Holds replies against `openapi.yaml`, for every test that has one.
+
+Whole replies go through openapi-core, events of a stream through the component schema of their chunk.
+"""
+
+from functools import cache
+from typing import Any, Literal
+
+import jsonschema_rs
+import orjson
+import yaml
+from openapi_core import OpenAPI
+
+from llmatic.app import contract_path
+
+CHUNKS = {
+    "chat": "CreateChatCompletionStreamResponse",
+    "completion": "CreateCompletionStreamResponse",
+    "error": "ErrorResponse",
+}
+
+
+class _Parameters:
+    query: dict[str, str] = {}  # noqa: RUF012
+    header: dict[str, str] = {}  # noqa: RUF012
+    cookie: dict[str, str] = {}  # noqa: RUF012
+    path: dict[str, str] = {}  # noqa: RUF012
+
+
+class _Request:
+    """What openapi-core wants to know of a request."""
+
+    host_url = "http://localhost"
+    full_url_pattern = ""
+    content_type = "application/json"
+    body = b""
+
+    def __init__(self, method: str, path: str) -> None:
+        self.method = method
+        self.path = path
+        self.parameters = _Parameters()
+
+
+class _Response:
+    """What openapi-core wants to know of a response."""
+
+    def __init__(self, status: int, body: bytes, content_type: str, headers: dict[str, str]) -> None:
+        self.status_code = status
+        self.data = body
+        self.content_type = content_type
+        self.headers = headers
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The contract as parsed."""
+    parsed: dict[str, Any] = yaml.load(contract_path().read_bytes(), Loader=yaml.CSafeLoader)
+    return parsed
+
+
+@cache
+def _openapi() -> OpenAPI:
+    return OpenAPI.from_dict(document())
+
+
+@cache
+def _component(name: str) -> jsonschema_rs.Draft202012Validator:
+    schema = {"$ref": f"#/components/schemas/{name}", "components": document()["components"]}
+    return jsonschema_rs.Draft202012Validator(schema)
+
+
+def assert_response_matches(
+    operation_id: str,
+    status: int,
+    body: bytes,
+    *,
+    content_type: str = "application/json",
+    headers: dict[str, str] | None = None,
+) -> None:
+    """The reply to an operation is one that the contract describes."""
+    method, path = _place(operation_id)
+    response = _Response(status, body, content_type, {"x-request-id": "req_0"} | (headers or {}))
+    _openapi().validate_response(_Request(method, path), response)
+
+
+def assert_chunk_matches(kind: Literal["chat", "completion", "error"], chunk: dict[str, Any]) -> None:
+    """One event of a stream, already parsed, is one that the contract describes."""
+    _component(CHUNKS[kind]).validate(chunk)
+
+
+def assert_stream_matches(kind: Literal["chat", "completion"], body: bytes) -> list[dict[str, Any]]:
+    """A whole stream of events that ends well; returns its chunks."""
+    events = [event for event in body.decode().split("\n\n") if event and not event.startswith(":")]
+    assert all(event.startswith("data: ") for event in events), events
+    assert events[-1] == "data: [DONE]"
+    chunks = [orjson.loads(event.removeprefix("data: ")) for event in events[:-1]]
+    for chunk in chunks:
+        assert_chunk_matches(kind, chunk)
+    return chunks
+
+
+def _place(operation_id: str) -> tuple[str, str]:
+    """Method and a full path of an operation, placeholders filled in."""
+    for path, item in document()["paths"].items():
+        for method, operation in item.items():
+            if isinstance(operation, dict) and operation.get("operationId") == operation_id:
+                server = item.get("servers", document()["servers"])[0]["url"].rstrip("/")
+                filled = path.replace("{model}", "m").replace("{engine_id}", "m")
+                return method, server + filled
+    raise KeyError(operation_id)

@@ -1,0 +1,61 @@
+"""A template may not hang the engine or eat its memory, whatever it says."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from llmatic.core.errors import InvalidRequest
+from llmatic.engines.chat import ChatTemplate
+
+HELLO = [{"role": "user", "content": "Hello"}]
+TOO_MUCH = "too long|too much|too large|too wide|more than|around"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{% for i in range(10 ** 6) %}{% endfor %}",
+        "{% set x = 'x' * 99999 %}{% for a in x %}{% for b in x %}{% endfor %}{% endfor %}",
+        "{% macro m() %}{% for a in range(99999) %}x{% endfor %}{% endmacro %}{% for b in range(99999) %}{{ m() }}"
+        "{% endfor %}",
+        "{% for a in range(999) recursive %}{% if loop.depth < 9 %}{{ loop(range(9999)) }}{% endif %}{% endfor %}",
+        "{{ 'x' * 10 ** 9 }}",
+        "{{ [0] * 10 ** 9 }}",
+        "{% set n = namespace(s='xxxxxxxx') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
+        "{% set n = namespace(s='xxxxxxxx') %}{% for i in range(60) %}{% set n.s = n.s + n.s %}{% endfor %}",
+        "{% set big = 'x' * 9999999 %}{% for i in range(99) %}{{ big }}{% endfor %}",
+        "{% set big = 'x' * 9999999 %}{% set y %}{% for i in range(99) %}{{ big }}{% endfor %}{% endset %}",
+        "{{ ('x' * 99999).replace('x', 'y' * 99999) }}",
+        "{{ ('x' * 99999) | replace('x', 'y' * 99999) }}",
+        "{{ 9 ** 99999 }}",
+        "{% set n = namespace(i=7) %}{% for i in range(99) %}{% set n.i = n.i * n.i %}{% endfor %}",
+        "{{ '%999999999d' % 1 }}",
+        "{{ '%*d' % (999999999, 1) }}",
+        "{{ '{:999999999}'.format(1) }}",
+        "{{ 'x'.ljust(999999999) }}",
+        "{{ 'x' | center(999999999) }}",
+        "{{ [1] | tojson(indent=999999999) }}",
+        "{{ strftime_now('%999999999Y') }}",
+    ],
+)
+def test_work_is_bounded(source: str) -> None:
+    template = ChatTemplate(source, bos="", eos="")
+    with pytest.raises(InvalidRequest, match=TOO_MUCH):
+        template.render(HELLO, now=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def test_a_long_conversation_is_within_the_bounds() -> None:
+    source = (
+        "{% set ns = namespace(text='', seen=[]) %}{% for m in messages %}{% set ns.seen = ns.seen + [m.role] %}"
+        "{% set ns.text = ns.text + '<' + m.role + '>' ~ m.content | trim %}{% endfor %}{{ ns.text }}"
+    )
+    messages = [{"role": "user", "content": "word " * 100}] * 1000
+    text = ChatTemplate(source, bos="", eos="").render(messages, now=datetime(2026, 1, 1, tzinfo=UTC))
+    assert text.count("<user>") == 1000
+
+
+def test_one_rendering_does_not_spend_the_next_ones_budget() -> None:
+    template = ChatTemplate("{{ 'x' * 10000000 }}", bos="", eos="")
+    for _ in range(3):
+        assert len(template.render(HELLO, now=datetime(2026, 1, 1, tzinfo=UTC))) == 10_000_000
