@@ -7,6 +7,7 @@ hub (HF_ENDPOINT), the token (HF_TOKEN) and the proxy. Blocks; any thread; two p
 
 import fcntl
 import hashlib
+import os
 import shutil
 import sys
 import time
@@ -104,6 +105,7 @@ class StderrBar:
 
 def _look_up(file: HubFile) -> tuple[str, str, int | None]:
     """(address, hash or "", size) as the hub tells them."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a server at home tells nobody what it runs on
     try:
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
     except ImportError as error:
@@ -150,7 +152,7 @@ def _fetch(file: HubFile, url: str, part: Path, size: int | None, report: Progre
             if reply.status_code not in (200, 206):
                 raise _Broken(f"the hub answered {reply.status_code}")
             resumed = reply.status_code == 206
-            _write(reply.iter_raw(CHUNK_BYTES), part, have if resumed else 0, size, _labelled(report, file))
+            _write(reply.iter_raw(), part, have if resumed else 0, size, _labelled(report, file))
     except (_Broken, LlmaticError):
         raise
     except OSError as error:

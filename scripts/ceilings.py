@@ -19,13 +19,16 @@ def too_long(path: Path) -> list[str]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             if length > MAX_FUNCTION_LINES:
-                found.append(f"{path}:{node.lineno}: {node.name} has {length} lines, at most {MAX_FUNCTION_LINES}")
+                found.append(
+                    f"{path}:{node.lineno}: {node.name}: {length} lines, at most {MAX_FUNCTION_LINES}"
+                )
     return found
 
 
 def main() -> int:
     root = Path(__file__).resolve().parent.parent
-    found = [line for folder in FOLDERS for path in sorted((root / folder).rglob("*.py")) for line in too_long(path)]
+    paths = [path for folder in FOLDERS for path in sorted((root / folder).rglob("*.py"))]
+    found = [line for path in paths for line in too_long(path)]
     print("\n".join(found) or "every file and function is within its ceiling")
     return 1 if found else 0
 

@@ -10,7 +10,9 @@ import time
 from collections import deque
 
 STEP = re.compile(r"\[(\d+)/(\d+)\]")
-NEWS = re.compile(r"\s*(Collecting|Building wheel for|Installing collected packages|Successfully installed)\b")
+NEWS = re.compile(
+    r"\s*(Collecting|Building wheel for|Installing collected packages|Successfully installed)\b"
+)
 FAILURE = re.compile(r"\s*(ERROR|error):")
 
 
@@ -39,8 +41,8 @@ def main(log_path: str) -> int:
             elif terminal and NEWS.match(line):
                 text = line.strip()[:100]
             if text:
-                print(f"\r\033[K    {text}" if terminal else f"    {text}", end="" if terminal else "\n", file=sys.stderr)
-                sys.stderr.flush()
+                before, after = ("\r\033[K", "") if terminal else ("", "\n")
+                print(f"{before}    {text}", end=after, file=sys.stderr, flush=True)
     if terminal:
         print("\r\033[K", end="", file=sys.stderr)
     if failed and not finished:

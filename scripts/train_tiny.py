@@ -21,7 +21,7 @@ from tiny.export import export
 from tiny.training import Plan, Training
 
 _ROOT = Path(__file__).resolve().parents[1]
-STEPS = 2600
+STEPS = 1900
 SEED = 1
 
 

@@ -1,7 +1,7 @@
 """Fixtures for every test: the event loop's kind, a quiet log, a pool without processes."""
 
-import structlog
 import pytest
+import structlog
 
 from tests.fakes import FakePool
 

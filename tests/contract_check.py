@@ -3,13 +3,15 @@
 Whole replies go through openapi-core, events of a stream through the component schema of their chunk.
 """
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, Literal
 
 import jsonschema_rs
 import orjson
 import yaml
-from openapi_core import OpenAPI
+from openapi_core import Config, OpenAPI
+from openapi_core.testing import MockRequest, MockResponse
 
 from llmatic.app import contract_path
 
@@ -18,37 +20,6 @@ CHUNKS = {
     "completion": "CreateCompletionStreamResponse",
     "error": "ErrorResponse",
 }
-
-
-class _Parameters:
-    query: dict[str, str] = {}  # noqa: RUF012
-    header: dict[str, str] = {}  # noqa: RUF012
-    cookie: dict[str, str] = {}  # noqa: RUF012
-    path: dict[str, str] = {}  # noqa: RUF012
-
-
-class _Request:
-    """What openapi-core wants to know of a request."""
-
-    host_url = "http://localhost"
-    full_url_pattern = ""
-    content_type = "application/json"
-    body = b""
-
-    def __init__(self, method: str, path: str) -> None:
-        self.method = method
-        self.path = path
-        self.parameters = _Parameters()
-
-
-class _Response:
-    """What openapi-core wants to know of a response."""
-
-    def __init__(self, status: int, body: bytes, content_type: str, headers: dict[str, str]) -> None:
-        self.status_code = status
-        self.data = body
-        self.content_type = content_type
-        self.headers = headers
 
 
 @cache
@@ -60,7 +31,8 @@ def document() -> dict[str, Any]:
 
 @cache
 def _openapi() -> OpenAPI:
-    return OpenAPI.from_dict(document())
+    config = Config(extra_media_type_deserializers={"application/yaml": yaml.safe_load})
+    return OpenAPI.from_dict(document(), config=config)
 
 
 @cache
@@ -79,8 +51,9 @@ def assert_response_matches(
 ) -> None:
     """The reply to an operation is one that the contract describes."""
     method, path = _place(operation_id)
-    response = _Response(status, body, content_type, {"x-request-id": "req_0"} | (headers or {}))
-    _openapi().validate_response(_Request(method, path), response)
+    request = MockRequest("http://localhost", method, path)
+    response = MockResponse(body, status, headers or {}, content_type)
+    _openapi().validate_response(request, response)
 
 
 def assert_chunk_matches(kind: Literal["chat", "completion", "error"], chunk: dict[str, Any]) -> None:
@@ -97,6 +70,15 @@ def assert_stream_matches(kind: Literal["chat", "completion"], body: bytes) -> l
     for chunk in chunks:
         assert_chunk_matches(kind, chunk)
     return chunks
+
+
+def operations() -> Iterator[tuple[str, str, list[str], dict[str, Any]]]:
+    """Path, method, prefixes of its servers, operation."""
+    for path, item in document()["paths"].items():
+        servers = [server["url"].rstrip("/") for server in item.get("servers", document()["servers"])]
+        for method, operation in item.items():
+            if method in ("get", "post"):
+                yield path, method.upper(), servers, operation
 
 
 def _place(operation_id: str) -> tuple[str, str]:

@@ -86,15 +86,14 @@ class EventStream:
         self._chunks = chunks
         self._n_prompts = n_prompts
         self._n_choices = n_choices
+        self._n_sent_tokens = 0
         self._usages: list[Usage] = []
 
     @property
     def usage(self) -> Usage:
-        """Token counts so far."""
+        """Token counts of what was rendered so far; more may have come meanwhile."""
         generation = self._generation
-        return Usage(
-            generation.n_prompt_tokens, generation.n_completion_tokens, generation.n_cached_tokens
-        )
+        return Usage(generation.n_prompt_tokens, self._n_sent_tokens, generation.n_cached_tokens)
 
     async def send(
         self, send: Send, *, headers: Headers, keep_alive_s: float, metrics: ModelMetrics, started_s: float
@@ -144,6 +143,7 @@ class EventStream:
         frames = []
         for prompt, event in events:
             if isinstance(event, Delta):
+                self._n_sent_tokens += event.n_tokens
                 index = prompt * self._n_choices + event.index
                 usage = self.usage if self._chunks.usage_on_all else _UNCOUNTED
                 frames.append(self._chunks.delta(index, event, usage))

@@ -75,10 +75,14 @@ class Contract:
         """Let openapi-core judge the document. Slow. Raises ConfigError."""
         from openapi_core import OpenAPI
         from openapi_core.exceptions import OpenAPIError
+        from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 
         try:
             OpenAPI.from_dict(self._document)
-        except (OpenAPIError, ValueError) as error:
+        except OpenAPIValidationError as error:
+            where = "/".join(map(str, error.absolute_path))
+            raise ConfigError(f"openapi.yaml is not valid OpenAPI: {where}: {error.message}") from error
+        except OpenAPIError as error:
             raise ConfigError(f"openapi.yaml is not valid OpenAPI: {error}") from error
 
     def check(self, operation_id: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import NoReturn
 
-from llmatic.config.keys import MODEL, SAMPLING, SECTIONS, nearest
+from llmatic.config.keys import MODEL, SAMPLING, SECTIONS, nearest, nearest_name
 from llmatic.config.readers import Field
 from llmatic.config.tree import At, Items, Node, Scalar, Table, fail, parse
 
@@ -105,9 +105,7 @@ def variables(root: Table) -> list[str]:
 
 
 def _unknown(at: At, variable: str, root: Table) -> NoReturn:
-    hint = nearest(variable, variables(root))
-    fail(
-        at,
-        "means nothing; "
-        + (hint if hint.startswith("did") else "docs/configuration.md lists the known ones"),
-    )
+    stems = [name.removeprefix(PREFIX) for name in variables(root)]
+    near = nearest_name(variable.removeprefix(PREFIX), stems)
+    hint = f"did you mean '{PREFIX}{near}'?" if near else "docs/configuration.md lists the known ones"
+    fail(at, f"means nothing; {hint}")

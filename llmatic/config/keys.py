@@ -107,12 +107,20 @@ SECTIONS = {"server": SERVER, "workers": WORKERS}
 TOP = (*SECTIONS, "models")
 
 
+def nearest_name(wrong: str, valid: Iterable[str]) -> str | None:
+    """The valid name that was probably meant, whatever its case and its hyphens; None if none is near."""
+    normal = {name.lower().replace("-", "_"): name for name in sorted(valid)}
+    meant = wrong.lower().replace("-", "_")
+    longer = [name for name in normal if len(meant) > 2 and name.startswith(meant)]
+    found = longer if len(longer) == 1 else get_close_matches(meant, normal, n=1)
+    return normal[found[0]] if found else None
+
+
 def nearest(wrong: str, valid: Iterable[str]) -> str:
     """The end of a refusal: the nearest valid name, or all of them."""
     names = sorted(valid)
-    normal = {name.lower().replace("-", "_"): name for name in names}
-    found = get_close_matches(wrong.lower().replace("-", "_"), normal, n=1)
-    return f"did you mean '{normal[found[0]]}'?" if found else "known: " + ", ".join(names)
+    found = nearest_name(wrong, names)
+    return f"did you mean '{found}'?" if found else "known: " + ", ".join(names)
 
 
 def read_section(node: Node, name: str, fields: Mapping[str, Field]) -> dict[str, Any]:

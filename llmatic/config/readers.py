@@ -164,13 +164,16 @@ def texts(check: Callable[[str], str | None] | None = None, *, secret: bool = Fa
 
 
 def stop_texts(node: Node, name: str) -> str | list[str]:
-    """One stop text or up to four, as in a request."""
-    if isinstance(node, Scalar):
-        return text(node, name)
-    found = list(texts()(node, name))
-    if len(found) > 4:
-        fail(node.at, f"{name} must hold at most 4 texts, not {len(found)}")
-    return found
+    """One stop text or up to four, as in a request; they may be white space."""
+    nodes = node.items if isinstance(node, Items) else (node,)
+    if not 0 < len(nodes) <= 4:
+        fail(node.at, f"{name} must hold 1 to 4 texts, not {len(nodes)}")
+    found: list[str] = []
+    for item in nodes:
+        if not isinstance(item, Scalar) or item.kind != "str" or not item.text:
+            refuse(item, name, "one text or a list of texts, in quotes")
+        found.append(item.text)
+    return found if isinstance(node, Items) else found[0]
 
 
 def plain(node: Node, _name: str) -> Any:

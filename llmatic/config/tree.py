@@ -4,6 +4,7 @@ Owns the reading of YAML: no aliases, no tags, no duplicate keys, bounded size a
 with file and line for each way in which a file can be no YAML. Never knows what a key means. Any thread.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -15,6 +16,7 @@ from llmatic.core.errors import ConfigError
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
 _CORE = "tag:yaml.org,2002:"
+_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+\Z")  # YAML 1.1 takes 1e-3 for text
 _SCALARS = {"null", "bool", "int", "float", "str"}
 
 
@@ -160,6 +162,8 @@ def _convert(node: yaml.Node, start: At, depth: int) -> Node:
     if isinstance(node, yaml.ScalarNode):
         if kind in ("timestamp", "value", "merge"):
             kind = "str"
+        if node.style is None and _EXPONENT.match(node.value):
+            kind = "float"
         if kind in _SCALARS:
             return Scalar(at, node.value, kind)
     fail(at, f"the YAML tag {node.tag} is not supported")

@@ -56,15 +56,15 @@ class StepEngine(Protocol):
         ...
 
     def cancel(self, request_id: str) -> None:
-        """Forget a request and free its memory before the next step. From any thread; unknown ids are ignored."""
+        """Forget a request and free its memory before the next step. From any thread; ignores unknown ids."""
         ...
 
     def stats(self) -> Mapping[str, float]:
-        """Gauges and counters by name (requests_running, requests_waiting, cells_used, …). From any thread."""
+        """Gauges and counters by name (requests_running, cells_used, …). From any thread."""
         ...
 
     def heartbeat(self) -> tuple[int, float | None]:
-        """Steps done, and the `time.monotonic()` at which the running step began (None: idle). From any thread."""
+        """Steps done, and the `time.monotonic()` at which it began (None: idle). From any thread."""
         ...
 
     async def close(self) -> None:

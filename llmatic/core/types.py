@@ -51,7 +51,7 @@ class SamplingParams:
     logits → logit_bias → penalties → (temperature 0: argmax) → temperature → top_k → top_p → min_p → draw.
     `top_k` 0 means off. `presence_penalty` and `frequency_penalty` count generated tokens only (OpenAI);
     `repetition_penalty` covers prompt and generated tokens (CTRL, arXiv:1909.05858; 1.0 is off).
-    `n_logprobs` None: none wanted; 0: the chosen token only; k: the chosen one and the k likeliest.
+    `n_logprobs` None: none wanted; 0: the chosen token only; k: it and the k likeliest.
     `seed` None: drawn by the engine. Choice k of a request uses the stream (seed, k).
     """
 
@@ -74,7 +74,7 @@ class GenerationRequest:
     `max_tokens` None: up to the end of the context. `stop`: texts that end a choice and are not returned.
     `echo`: the prompt's text comes first as a Delta of every choice, with its log probabilities if
     `sampling.n_logprobs` is set (the first token has none). `min_tokens`: no end before that many.
-    `ignore_eos`: end-of-turn tokens do not end a choice. `client`: whose request it is, for fairness and logs.
+    `ignore_eos`: end-of-turn tokens do not end a choice. `client`: whose request it is.
     """
 
     id: str
@@ -100,7 +100,7 @@ class TopLogprob:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A token of the text and its natural-log probability; None only for the first token of an echoed prompt."""
+    """A token of the text and its natural-log probability; None: the first token of an echoed prompt."""
 
     token_id: int
     data: bytes
@@ -142,7 +142,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Every choice has ended. Always the last event; `mean_logprobs[k]` is set if log probabilities were asked."""
+    """Every choice has ended. Always the last event; `mean_logprobs[k]` is there if they were asked for."""
 
     usage: Usage
     mean_logprobs: tuple[float, ...] = ()

@@ -27,6 +27,7 @@ class StepAdapter:
         self._on_step: Callable[[StepEvents], None] | None = None
         self._n_steps = 0
         self._probe_began: float | None = None
+        self._thread = threading.Thread(target=self._run, name="llmatic-engine-loop", daemon=True)
 
     @property
     def info(self) -> EngineInfo:
@@ -36,7 +37,7 @@ class StepAdapter:
     def start(self, on_step: Callable[[StepEvents], None]) -> None:
         """Start the loop's thread."""
         self._on_step = on_step
-        threading.Thread(target=self._loop.run_forever, name="llmatic-engine-loop", daemon=True).start()
+        self._thread.start()
 
     def submit(self, request: GenerationRequest) -> None:
         """Start consuming `engine.generate(request)`."""
@@ -60,11 +61,20 @@ class StepAdapter:
         return self._n_steps, began
 
     async def close(self) -> None:
-        """Cancel what runs, close the engine, stop the loop."""
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._close(), self._loop))
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """Cancel what runs, close the engine, end the loop. Idempotent."""
+        if self._thread.is_alive():
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._close(), self._loop))
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
 
     # in the loop
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_forever()
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        finally:
+            self._loop.close()
 
     def _begin(self, request: GenerationRequest) -> None:
         work: Coroutine[Any, Any, None] = self._consume(request)

@@ -183,8 +183,8 @@ class Host:
         try:
             request = wire.request_from_wire(fields)
             assert self._engine is not None, "the server submits after READY"
-            if request.id in self._numbers or request.id == WARM_UP_ID:
-                request = replace(request, id=f"{request.id}#{number}")
+            # Unique here: a late event of a cancelled request must not reach the next one of the same name.
+            request = replace(request, id=f"{request.id}#{number}")
             self._numbers[request.id] = number
             self._ids[number] = request.id
             self._engine.submit(request)

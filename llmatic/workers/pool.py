@@ -96,7 +96,7 @@ class ProcessPool:
         await asyncio.gather(*(supervisor.close() for supervisor in self._supervisors.values()))
         if self._spawner is not None:
             spawner, self._spawner = self._spawner, None
-            await asyncio.to_thread(spawner.close)
+            spawner.close()
 
     def _supervisor(self, model_id: str) -> Supervisor:
         found = self._supervisors.get(model_id)

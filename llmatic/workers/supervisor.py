@@ -130,7 +130,7 @@ class Supervisor:
             "pid": worker.pid if worker is not None else None,
             "restarts": self.n_restarts,
             "running": worker.n_requests if worker is not None else 0,
-            "waiting_for_load": self._n_leases - (worker.n_requests if worker is not None else 0),
+            "queue": max(0, self._n_leases - (worker.n_requests if worker is not None else 0)),
             "loaded_at": self._loaded_at,
             "load_progress": fraction if self.state is State.LOADING else None,
             "load_phase": phase if self.state is State.LOADING else None,
@@ -210,14 +210,8 @@ class Supervisor:
         except OSError as error:
             raise Unavailable(f"its process cannot be started: {error}") from error
         self._worker = worker
-        ends: set[asyncio.Future[Any]] = {worker.loaded, worker.ended}
-        await asyncio.wait(
-            ends,
-            timeout=self._settings.load_timeout_s,
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        if not worker.loaded.done():
-            worker.kill(f"it was not loaded within {self._settings.load_timeout_s:g} s")
+        if not await self._until_loaded(worker):
+            worker.kill(f"it was not loaded and made no progress for {self._settings.load_timeout_s:g} s")
             await asyncio.wait({worker.ended})
         if worker.loaded.cancelled():
             self._log.error("worker died while loading", reason=worker.why(), output=worker.last_words)
@@ -228,6 +222,16 @@ class Supervisor:
             raise failure
         self._on_ready(worker, self._clock() - began)
         return worker
+
+    async def _until_loaded(self, worker: Worker) -> bool:
+        """Wait for the end of loading, good or bad; False if it stands still for too long."""
+        ends: set[asyncio.Future[Any]] = {worker.loaded, worker.ended}
+        now = asyncio.get_running_loop().time
+        while (left_s := worker.progress_at + self._settings.load_timeout_s - now()) > 0:
+            done, _ = await asyncio.wait(ends, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                return True
+        return False
 
     def _on_ready(self, worker: Worker, took_s: float) -> None:
         self.info = worker.loaded.result()

@@ -5,6 +5,8 @@ holds requests and its engine makes no step at all. The first also catches a sto
 interpreter stuck in foreign code, the last an engine thread that died without a word.
 """
 
+MAX_INTERVAL_S = 2.0
+
 
 class Watchdog:
     """Told of pings, answers and time; says when it is enough."""
@@ -20,7 +22,7 @@ class Watchdog:
     @property
     def interval_s(self) -> float:
         """How often `check` and a ping are due."""
-        return self._timeout_s / 4
+        return min(MAX_INTERVAL_S, self._timeout_s / 4)
 
     def on_ping(self, now: float) -> None:
         """A ping was sent; one that is still unanswered counts from the first."""

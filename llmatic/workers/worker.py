@@ -22,6 +22,7 @@ from llmatic.workers.watchdog import Watchdog
 
 EXIT_WAIT_S = 1.0
 LAST_WORDS_S = 0.3
+PROGRESS_INTERVAL_S = 1.0
 
 Clock = Callable[[], float]
 
@@ -76,6 +77,7 @@ class Worker(asyncio.Protocol):
         self.loaded.add_done_callback(_retrieve)
         self.ended: asyncio.Future[int | None] = loop.create_future()
         self.progress: tuple[float | None, str] = (None, "starting")
+        self.progress_at = loop.time()
         self.stats: Mapping[str, float] = {}
         self.n_finished = 0
         self.killed_because: str | None = None
@@ -85,6 +87,7 @@ class Worker(asyncio.Protocol):
         self._watchdog = Watchdog(step_timeout_s, clock())
         self._clock = clock
         self._next_ping = 0.0
+        self._next_progress_line = 0.0
         self._reader = protocol.FrameReader()
         self._boxes: dict[int, Mailbox] = {}
         self._n_submitted = 0
@@ -240,9 +243,12 @@ class Worker(asyncio.Protocol):
 
     def _on_progress(self, fraction: float | None, phase: str) -> None:
         before, self.progress = self.progress, (fraction, phase)
-        percent = None if fraction is None else int(fraction * 10) * 10
-        percent_before = None if before[0] is None else int(before[0] * 10) * 10
-        if (percent, phase) != (percent_before, before[1]):
+        if before != self.progress:
+            self.progress_at = asyncio.get_running_loop().time()
+        now = self._clock()
+        if phase != before[1] or now >= self._next_progress_line:
+            self._next_progress_line = now + PROGRESS_INTERVAL_S
+            percent = None if fraction is None else round(fraction * 100)
             self._log.info("loading", phase=phase, percent=percent)
 
     def _send(self, *frame: Any) -> None:

@@ -1,2 +1,196 @@
-def add_arguments(p): ...
-def run(a): ...
+"""Broken requests on every route of a running server: no 5xx, no hang, alive and of the same size afterwards.
+
+First the hand-made ones (`broken`), then what schemathesis generates from openapi.yaml. The route list is the
+contract's own, under each of its prefixes.
+"""
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scripts.bench import broken, models, processes, servers
+from scripts.bench.problem import Problem
+from scripts.bench.report import Bar, Report
+from scripts.bench.sse import Reply, exchange
+
+CONTRACT = Path(__file__).resolve().parents[2] / "openapi.yaml"
+PREFIXES = ("", "/v1", "/oaiv1")
+CONCURRENCY = 16
+TIMEOUT_S, WAIT_S = 30.0, 1.0
+FLAT_MB = 30.0
+BAD, N_SHOWN = ("5xx", "hangs", "odd errors"), 10
+WIRE_PREFIX, WIRE_PATHS = "/v1", ("/", "/healthz")
+COLUMNS = ("part", "requests", "2xx", "4xx", "5xx", "no reply", "hangs", "odd errors")
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One broken request. `is_api`: a refusal must be OpenAI's error object."""
+
+    name: str
+    data: bytes
+    waits: bool
+    is_api: bool
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="small", help="shape or GGUF file")
+    parser.add_argument(
+        "--examples", type=int, default=100, help="of schemathesis for each operation and prefix"
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--skip-schemathesis", action="store_true")
+
+
+def run(arguments: argparse.Namespace) -> Report:
+    contract = yaml.safe_load(CONTRACT.read_text(encoding="utf-8"))
+    size = {"context": 4096, "parallel": 8}
+    spec = {
+        "engine": "llama",
+        "source": str(models.find(arguments.model, arguments.cache)),
+        "preload": True,
+        **size,
+    }
+    with servers.ours(arguments.cache, {"bench": spec}) as server:
+        [worker] = processes.worker_pids(server.pid)
+        rows = [_fire(server, "by hand, first", shots(contract))]
+        before = (processes.rss_mb(server.pid), processes.rss_mb(worker))
+        rows.append(_fire(server, "by hand, again", shots(contract)))
+        failures = (
+            0 if arguments.skip_schemathesis else sum(_schemathesis(arguments, server, p) for p in PREFIXES)
+        )
+        after = (processes.rss_mb(server.pid), processes.rss_mb(worker))
+        alive = (
+            servers.get_status(server.port, "/healthz") == servers.get_status(server.port, "/readyz") == 200
+        )
+        same = processes.worker_pids(server.pid) == [worker]
+    bars = [
+        Bar(f"{name}, by hand", sum(row[at] for row in rows), "at most", 0)
+        for at, name in ((4, "5xx"), (6, "hangs"))
+    ]
+    bars += [
+        Bar("refusals that are no error object", sum(row[7] for row in rows), "at most", 0),
+        Bar("prefixes on which schemathesis found a 5xx or a hang", failures, "at most", 0),
+        Bar("server alive and ready afterwards", float(alive), "at least", 1),
+        Bar("worker never restarted", float(same), "at least", 1),
+        Bar("growth of the server", round(after[0] - before[0], 1), "at most", FLAT_MB, "MB"),
+        Bar("growth of the worker", round(after[1] - before[1], 1), "at most", FLAT_MB, "MB"),
+    ]
+    return Report(
+        "fuzz", COLUMNS, rows, bars, {"examples": arguments.examples, "machine": processes.machine()}
+    )
+
+
+def routes(contract: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every path of the contract under every prefix it is served at, with its operations."""
+    everywhere = [server["url"].rstrip("/") for server in contract["servers"]]
+    for path, item in contract["paths"].items():
+        own = [server["url"].rstrip("/") for server in item.get("servers", ())]
+        filled = path.replace("{model}", "bench").replace("{engine_id}", "bench")
+        for prefix in own or everywhere:
+            yield (prefix + filled) or "/", item
+
+
+def properties(contract: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
+    """The documented body fields of an operation."""
+    content = operation.get("requestBody", {}).get("content", {})
+    return _fields(contract, content.get("application/json", {}).get("schema", {}))
+
+
+def _fields(contract: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    found = dict(schema.get("properties", {}))
+    parts = list(schema.get("allOf", ()))
+    if reference := schema.get("$ref"):
+        parts.append(contract["components"]["schemas"][reference.rsplit("/", 1)[1]])
+    for part in parts:
+        found |= _fields(contract, part)
+    return found
+
+
+def shots(contract: dict[str, Any]) -> Iterator[Shot]:
+    """All hand-made requests: every body on every path, odd fields once, broken HTTP under one prefix."""
+    seen: set[str] = set()
+    for path, item in routes(contract):
+        for name, body in broken.BODIES.items():
+            yield Shot(f"POST {path}: {name}", broken.request("POST", path, body), False, True)
+        for wire in broken.wires(path) if path.startswith(WIRE_PREFIX) or path in WIRE_PATHS else ():
+            yield Shot(f"{path}: {wire.name}", wire.data, wire.waits, False)
+        operation = item.get("post")
+        if operation and operation["operationId"] not in seen:
+            seen.add(operation["operationId"])
+            fields = properties(contract, operation)
+            asked = (
+                {"messages": [{"role": "user", "content": "x"}]} if "messages" in fields else {"prompt": "x"}
+            )
+            for name, body in broken.odd_fields(fields, {"model": "bench", "max_tokens": 2, **asked}):
+                yield Shot(f"POST {path}: {name}", broken.request("POST", path, body), False, True)
+
+
+def _fire(server: servers.Server, part: str, all_shots: Iterator[Shot]) -> tuple[Any, ...]:
+    """Send them all, a few at a time; the row under COLUMNS that tells how it went."""
+    counts: Counter[str] = Counter()
+
+    async def client() -> None:
+        for shot in all_shots:
+            timeout_s = WAIT_S if shot.waits else TIMEOUT_S
+            reply = await exchange(servers.HOST, server.port, shot.data, timeout_s=timeout_s)
+            counts["requests"] += 1
+            for verdict in verdicts(shot, reply):
+                counts[verdict] += 1
+                if verdict in BAD and counts[verdict] <= N_SHOWN:
+                    words = f"{shot.name}: {reply.status} {reply.body[:200]!r} {reply.error}"
+                    print(f"bench: {verdict}: {words}", file=sys.stderr)
+
+    async def clients() -> None:
+        await asyncio.gather(*(client() for _ in range(CONCURRENCY)))
+
+    asyncio.run(clients())
+    if servers.get_status(server.port, "/healthz") != 200:
+        raise Problem(f"the server no longer answers; its log: {server.log}")
+    return (part, *(counts[name] for name in COLUMNS[1:]))
+
+
+def verdicts(shot: Shot, reply: Reply) -> Iterator[str]:
+    """Under which columns an outcome is counted."""
+    if reply.status:
+        yield f"{reply.status // 100}xx"
+        if reply.status >= 400 and shot.is_api and not is_error_object(reply.body):
+            yield "odd errors"
+    else:
+        yield "no reply"
+    if not shot.waits and reply.error is not None and reply.error.startswith("no end within"):
+        yield "hangs"
+
+
+def is_error_object(body: bytes) -> bool:
+    """True for OpenAI's error object with its four keys."""
+    try:
+        error = json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return isinstance(error, dict) and set(error) == {"message", "type", "param", "code"}
+
+
+def _schemathesis(arguments: argparse.Namespace, server: servers.Server, prefix: str) -> bool:
+    """True when it found something; its words go to a log in the cache and, then, to stderr."""
+    log = arguments.cache / f"schemathesis-{server.port}{prefix.replace('/', '-')}.log"
+    command = [str(Path(sys.executable).parent / "schemathesis"), "run", str(CONTRACT), "--no-color"]
+    command += ["--url", f"http://{servers.HOST}:{server.port}{prefix}", "--checks", "not_a_server_error"]
+    command += ["--phases", "examples,coverage,fuzzing", "--max-examples", str(arguments.examples)]
+    command += ["--seed", str(arguments.seed), "--request-timeout", str(TIMEOUT_S), "--continue-on-failure"]
+    with log.open("wb") as words:
+        code = subprocess.run(command, stdout=words, stderr=words, cwd=arguments.cache).returncode
+    text = log.read_text(encoding="utf-8", errors="replace")
+    print(f"bench: schemathesis on {prefix or '/'}: exit code {code}, log {log}", file=sys.stderr)
+    if code:
+        print(text[-4000:], file=sys.stderr)
+    return code != 0

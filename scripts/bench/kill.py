@@ -1,4 +1,4 @@
-"""kill -9 of the worker amid running streams, again and again: does every client learn of it, does all go on?"""
+"""kill -9 of the worker amid running streams, again and again: clients, the next request, what is left."""
 
 import argparse
 import asyncio

@@ -29,9 +29,8 @@ class Bar:
 
     def __str__(self) -> str:
         verdict = "holds" if self.holds else "MISSED"
-        return f"{verdict}: {self.name} {self.value:.4g}{unit} ({self.sense} {self.bound:g})".replace(
-            "  ", " "
-        )
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{verdict}: {self.name} {self.value:.4g}{unit} ({self.sense} {self.bound:g})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,8 @@ class _Exchange(asyncio.Protocol):
 
     def _read_head(self, head: bytes) -> None:
         self._head = False
-        self._reply.status = int(head.split(b" ", 2)[1])
+        words = head.split(b" ", 2)
+        self._reply.status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
         self._chunked = b"transfer-encoding: chunked" in head
         self._sse = b"text/event-stream" in head
 

@@ -1,4 +1,4 @@
-"""What starting costs: time of `--help`, memory of a server without a loaded model, time to the first token."""
+"""What starting costs: time of `--help`, memory of a server without a model, time to the first token."""
 
 import argparse
 import asyncio

@@ -17,6 +17,7 @@ from .vocabulary import END_OF_TEXT, encode
 
 _POOL_EXAMPLES = 3072
 _LONGEST = 1024
+_LATER_FROM_POOL = 15
 _SHORT_CONVERSATION, _LONG_CONVERSATION = 6, 30
 
 Row = tuple[list[int], list[bool]]
@@ -38,7 +39,8 @@ def pool(tokenizer: Tokenizer, seed: int, number: int, n_tokens: int) -> list[tu
     Every fourth pool has conversations long enough to show the model positions up to a thousand.
     """
     rng = Random(f"train:{seed}:{number}")
-    examples = stream(rng, _LONG_CONVERSATION if number % 4 == 3 else _SHORT_CONVERSATION)
+    longest = _LONG_CONVERSATION if number % 4 == 3 else _SHORT_CONVERSATION
+    examples = stream(rng, longest, later=number >= _LATER_FROM_POOL)
     rows: list[Row] = []
     for _ in range(_POOL_EXAMPLES):
         ids, learnt = encode(tokenizer, next(examples))

@@ -69,7 +69,7 @@ def held_out(n_examples: int) -> list[Example]:
     """`n_examples` examples of each task that has one right answer, from a seed that no training uses."""
     rng = Random(HELD_OUT)
     examples: list[Example] = []
-    for maker, _ in ALL_TASKS:
+    for maker, *_ in ALL_TASKS:
         if maker is not plain:
             examples += [with_system(rng, maker(rng)) for _ in range(n_examples)]
     return examples + [conversation(rng, rng.randint(2, 6)) for _ in range(n_examples)]

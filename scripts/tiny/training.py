@@ -38,7 +38,7 @@ class Plan:
     half_precision: bool = True
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step: a warm-up, a cosine over the horizon, and a straight line to zero at the end.
+        """The rate of a step: a warm-up, a cosine over the horizon, a straight line to nought at the end.
 
         The line is what lets a training be ended well at any step, without having planned it from the start.
         """
@@ -104,13 +104,12 @@ class Training:
             bar = progress.add_task(
                 "training", total=self.plan.steps, completed=self.step, loss=0.0, speed=0.0
             )
-            loss_mean, speed = 0.0, 0.0
+            loss_mean, speed, began = 0.0, 0.0, time.perf_counter()
             for pools, ids, learnt in batches(self.tokenizer, self.plan.seed, self.plan.n_tokens, self.pools):
                 if self.step >= self.plan.steps:
                     break
-                began = time.perf_counter()
                 loss = self._step(ids, learnt)
-                spent = time.perf_counter() - began
+                spent, began = time.perf_counter() - began, time.perf_counter()
                 self.seconds += spent
                 loss_mean += (loss - loss_mean) * (0.02 if loss_mean else 1.0)
                 speed += (ids.numel() / spent - speed) * (0.02 if speed else 1.0)

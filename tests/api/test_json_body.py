@@ -36,7 +36,7 @@ def test_an_object_is_parsed(raw: bytes, body: object) -> None:
         (b"", "The body is empty."),
         (b" \n", "The body is empty."),
         (b"\xef\xbb\xbf", "The body is empty."),
-        (b'{"a":1', "At line 1, column 6: unexpected end of data."),
+        (b'{"a":1', "At line 1, column 7: unexpected end of data."),
         (b'{"a":1,}', "At line 1, column 7: trailing comma is not allowed."),
         (b'{"a":1}\n{"a":1}', "At line 2, column 1: unexpected content after document."),
         (b"model=x&prompt=y", "At line 1, column 1: unexpected character, expected a JSON value."),
@@ -56,8 +56,8 @@ def test_what_is_no_object_is_refused_with_the_reason(raw: bytes, reason: str) -
         parse_json(raw, max_depth=DEPTH)
     assert refused.value.message == (
         "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your "
-        "HTTP library correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON. "
-        f"{reason})"
+        "HTTP library correctly. The OpenAI API expects a JSON payload, but what was sent was not valid "
+        f"JSON. {reason})"
     )
     assert (refused.value.param, refused.value.code) == (None, None)
 

@@ -61,7 +61,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     environ = {key: value for key, value in os.environ.items() if not key.startswith("LLMATIC_")}
     with (folder / "log").open("w+") as log:
         process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("llmatic")), "serve", "--config", str(config), "--port", str(port)],
+            [
+                str(Path(sys.executable).with_name("llmatic")),
+                "serve",
+                "--config",
+                str(config),
+                "--port",
+                str(port),
+            ],
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environ,

@@ -25,5 +25,7 @@ def test_chat_openai_streams_what_it_invokes(chat: ChatOpenAI) -> None:
 
 
 def test_completion_class_sends_explicit_nulls(server: Server) -> None:
-    llm = OpenAI(model=MODEL, base_url=server.base_url, api_key=KEY, max_tokens=6, temperature=0, max_retries=0)
+    llm = OpenAI(
+        model=MODEL, base_url=server.base_url, api_key=KEY, max_tokens=6, temperature=0, max_retries=0
+    )
     assert llm.invoke("Say this is a test")

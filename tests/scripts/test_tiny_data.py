@@ -16,7 +16,7 @@ from scripts.tiny.data.mixture import ALL_TASKS, stream
 from scripts.tiny.rendering import question_and_answer, render
 
 SEEDS = range(40)
-MAKERS = [pytest.param(maker, id=maker.__name__) for maker, _ in ALL_TASKS]
+MAKERS = [pytest.param(maker, id=maker.__name__) for maker, *_ in ALL_TASKS]
 TURN = re.compile(r"<\|im_start\|>(system|user|assistant)\n(.*?)<\|im_end\|>\n", re.DOTALL)
 
 

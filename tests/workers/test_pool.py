@@ -78,6 +78,15 @@ async def test_closing_the_stream_reaches_the_engine(pools: Pools) -> None:
     assert pool.state("m")["running"] == 0
 
 
+async def test_late_events_do_not_reach_the_next_request_of_the_same_id(pools: Pools) -> None:
+    pool = await pools.start(fake(token_delay_s=0.0002))
+    for turn in range(100):
+        words = f"turn {turn}"
+        async with aclosing(pool.generate("m", ask(words, ignore_eos=True, max_tokens=500))) as events:
+            first = [await anext(events) for _ in range(3)]
+        assert "".join(event.text for event in first if isinstance(event, Delta)) == words
+
+
 async def test_models_are_independent(pools: Pools) -> None:
     pool = await pools.start(fake("good"), fake("bad", load_error="no such file"))
     with pytest.raises(Unavailable, match="'bad' could not be loaded: no such file"):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from functools import wraps
 from typing import Any, NoReturn
 
-from jinja2 import Environment, Template, TemplateError, nodes, pass_context
+from jinja2 import Environment, Template, TemplateError, meta, nodes, pass_context
 from jinja2.ext import Extension, LoopControlExtension
 from jinja2.parser import Parser
 from jinja2.runtime import Context, Undefined
@@ -119,9 +119,13 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
 
-def compile_template(environment: Environment, source: str) -> Template:
-    """Compile with the loops and concatenations counted. Raises jinja2.TemplateSyntaxError."""
+def compile_template(environment: Environment, source: str) -> tuple[Template, set[str]]:
+    """(the template, the names it takes from outside), its loops and concatenations counted.
+
+    Raises jinja2.TemplateSyntaxError.
+    """
     tree = environment.parse(source)
+    free_names = meta.find_undeclared_variables(tree)
     for loop in list(tree.find_all(nodes.For)):
         loop.iter = nodes.Filter(loop.iter, "llmatic_steps", [], [], None, None, lineno=loop.lineno)
     for joined in list(tree.find_all(nodes.Concat)):
@@ -129,7 +133,7 @@ def compile_template(environment: Environment, source: str) -> Template:
         joined.nodes = [nodes.Filter(inner, "llmatic_text", [], [], None, None, lineno=joined.lineno)]
     tree.set_environment(environment)
     code = environment.compile(tree, filename="<chat template>")
-    return Template.from_code(environment, code, environment.make_globals(None))
+    return Template.from_code(environment, code, environment.make_globals(None)), free_names
 
 
 def make_environment() -> ChatEnvironment:

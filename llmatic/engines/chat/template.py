@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from jinja2 import TemplateError, TemplateSyntaxError, meta
+from jinja2 import TemplateError, TemplateSyntaxError
 from jinja2.exceptions import SecurityError, UndefinedError
 
 from llmatic.core.errors import ConfigError, InvalidRequest
@@ -71,8 +71,7 @@ class ChatTemplate:
             raise InvalidTemplate(f"{name}: longer than {MAX_SOURCE_CHARACTERS} characters")
         environment = make_environment()
         try:
-            self._template = compile_template(environment, source)
-            self._free_names = meta.find_undeclared_variables(environment.parse(source))
+            self._template, self._free_names = compile_template(environment, source)
         except TemplateSyntaxError as error:
             raise InvalidTemplate(f"{name}, line {error.lineno}: {error.message}") from error
         except (TemplateError, SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:

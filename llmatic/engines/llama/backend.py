@@ -23,6 +23,7 @@ from llmatic.engines.llama.options import MAX_SEQUENCES, Options
 
 N_SCORED_ROWS_MAX = 32
 _NO_ROOM, _ABORTED = 1, 2
+_CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}  # ggml.h
 
 
 class DecodeResult(Enum):
@@ -61,8 +62,8 @@ class Backend:
         params.kv_unified = True
         params.swa_full = True
         params.offload_kqv = options.offload_kqv
-        params.type_k = _cache_type(options.type_k)
-        params.type_v = _cache_type(options.type_v)
+        params.type_k = _CACHE_TYPES[options.type_k]
+        params.type_v = _CACHE_TYPES[options.type_v]
         self._interruption = _Interruption(params)
         self._context: Any = C.llama_init_from_model(model.handle, params)
         if not self._context:
@@ -235,10 +236,6 @@ class _Interruption:
 
     def set(self) -> None:
         self._text[0] = b"x"
-
-
-def _cache_type(name: str) -> int:
-    return int(getattr(C, f"GGML_TYPE_{name.upper()}"))
 
 
 def open_backend(

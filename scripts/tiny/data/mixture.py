@@ -8,44 +8,47 @@ from random import Random
 from . import arithmetic, completions, copying, facts, language, passages, records, stories, talk, tools
 from .example import Chat, Example, Maker, Message, Text
 
-CHAT_TASKS: tuple[tuple[Maker, float], ...] = (
-    (copying.say, 7),
-    (copying.repeat, 9),
-    (copying.repeat_long, 1.5),
-    (copying.times, 2.5),
-    (copying.count, 2.5),
-    (copying.case, 2),
-    (arithmetic.arithmetic, 16),
-    (arithmetic.think, 1),
-    (arithmetic.compare, 2),
-    (facts.capital, 6),
-    (facts.country, 1),
-    (talk.talk, 5),
-    (talk.unknown, 4),
-    (talk.memory, 3),
-    (stories.story, 1.5),
-    (stories.haiku, 1),
-    (stories.months, 1.5),
-    (language.spelling, 5),
-    (language.sentiment, 3),
-    (language.odd_one, 1),
-    (passages.passage, 6),
-    (records.record, 5),
-    (records.person, 2.5),
-    (records.event, 2.5),
+# A task, its weight at first, and its weight later: sums and spelling take longest to learn, and once tools
+# are called well their long prompts are better spent on those.
+_Row = tuple[Maker, float, float]
+CHAT_TASKS: tuple[_Row, ...] = (
+    (copying.say, 7, 6),
+    (copying.repeat, 9, 9),
+    (copying.repeat_long, 1.5, 2),
+    (copying.times, 2.5, 4),
+    (copying.count, 2.5, 4),
+    (copying.case, 2, 4),
+    (arithmetic.arithmetic, 16, 26),
+    (arithmetic.think, 1, 2),
+    (arithmetic.compare, 2, 3),
+    (facts.capital, 6, 7),
+    (facts.country, 1, 2),
+    (talk.talk, 5, 4),
+    (talk.unknown, 4, 4),
+    (talk.memory, 3, 1.5),
+    (stories.story, 1.5, 1.5),
+    (stories.haiku, 1, 1),
+    (stories.months, 1.5, 3),
+    (language.spelling, 5, 9),
+    (language.sentiment, 3, 5),
+    (language.odd_one, 1, 2),
+    (passages.passage, 6, 5),
+    (records.record, 5, 4),
+    (records.person, 2.5, 2),
+    (records.event, 2.5, 2),
 )
-TOOL_TASKS: tuple[tuple[Maker, float], ...] = (
-    (tools.tool_call, 8),
-    (tools.tool_two_calls, 1),
-    (tools.tool_answer, 3.5),
-    (tools.tool_unused, 2.5),
+TOOL_TASKS: tuple[_Row, ...] = (
+    (tools.tool_call, 8, 6),
+    (tools.tool_two_calls, 1, 1.2),
+    (tools.tool_answer, 3.5, 3),
+    (tools.tool_unused, 2.5, 2),
 )
-TEXT_TASKS: tuple[tuple[Maker, float], ...] = (
-    (copying.say_text, 2),
-    (arithmetic.arithmetic_text, 2.5),
-    (facts.capital_text, 2),
-    (completions.fill_in, 4),
-    (completions.plain, 1),
+TEXT_TASKS: tuple[_Row, ...] = (
+    (copying.say_text, 2, 3),
+    (arithmetic.arithmetic_text, 2.5, 6),
+    (facts.capital_text, 2, 3),
+    (completions.fill_in, 4, 6),
+    (completions.plain, 1, 0.5),
 )
 ALL_TASKS = CHAT_TASKS + TOOL_TASKS + TEXT_TASKS
 
@@ -65,17 +68,17 @@ _CONVERSATION_SHARE = 0.12
 _SYSTEM_SHARE = 0.35
 
 
-def _draw(rng: Random, table: tuple[tuple[Maker, float], ...]) -> Example:
-    makers, weights = zip(*table, strict=True)
-    maker: Maker = rng.choices(makers, weights)[0]
+def _draw(rng: Random, table: tuple[_Row, ...], later: bool) -> Example:
+    makers, first_weights, later_weights = zip(*table, strict=True)
+    maker: Maker = rng.choices(makers, later_weights if later else first_weights)[0]
     return maker(rng)
 
 
-def conversation(rng: Random, turns: int) -> Chat:
+def conversation(rng: Random, turns: int, later: bool = False) -> Chat:
     """Several unrelated questions one after the other in one conversation."""
     messages: list[Message] = []
     for _ in range(turns):
-        example = _draw(rng, CHAT_TASKS)
+        example = _draw(rng, CHAT_TASKS, later)
         if isinstance(example, Chat):
             messages += [m for m in example.messages if m["role"] != "system"]
     return Chat("conversation", tuple(messages))
@@ -89,11 +92,11 @@ def with_system(rng: Random, example: Example) -> Example:
     return Chat(example.task, (system, *example.messages), example.tools)
 
 
-def stream(rng: Random, longest_conversation: int = 6) -> Iterator[Example]:
+def stream(rng: Random, longest_conversation: int = 6, later: bool = False) -> Iterator[Example]:
     """Training examples without end; one seed always gives the same ones."""
     while True:
         if rng.random() < _CONVERSATION_SHARE:
-            example: Example = conversation(rng, rng.randint(2, longest_conversation))
+            example: Example = conversation(rng, rng.randint(2, longest_conversation), later)
         else:
-            example = _draw(rng, ALL_TASKS)
+            example = _draw(rng, ALL_TASKS, later)
         yield with_system(rng, example)

@@ -18,7 +18,7 @@ def test_a_name_a_text_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"x" * 1_000_001])
 def test_files_that_are_no_template(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "own.jinja").write_bytes(content)
-    with pytest.raises(ConfigError, match="not UTF-8|larger than"):
+    with pytest.raises(ConfigError, match=r"not UTF-8|larger than"):
         template_source(str(tmp_path / "own.jinja"))
 
 

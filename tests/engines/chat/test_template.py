@@ -95,7 +95,10 @@ def test_refusal_in_the_templates_own_words(source: str, messages: list[dict[str
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("{{ messages[0].name.first }}", "that these messages do not have: 'dict object' has no attribute 'name'"),
+        (
+            "{{ messages[0].name.first }}",
+            "that these messages do not have: 'dict object' has no attribute 'name'",
+        ),
         ("{{ messages[0].content + 1 }}", "TypeError"),
         ("{{ nothing.at_all }}", "'nothing' is undefined"),
         ("{{ messages.append(1) }}", "may not do"),
@@ -105,7 +108,9 @@ def test_refusal_in_the_templates_own_words(source: str, messages: list[dict[str
     ],
 )
 def test_a_template_that_breaks_down_is_a_clear_refusal(source: str, words: str) -> None:
-    with pytest.raises(InvalidRequest, match="The model's chat template cannot render these messages: ") as caught:
+    with pytest.raises(
+        InvalidRequest, match="The model's chat template cannot render these messages: "
+    ) as caught:
         render(source, HELLO)
     assert words in caught.value.message
 
@@ -150,7 +155,10 @@ def test_the_dialect_of_transformers(source: str, expected: str) -> None:
 
 def test_further_names_reach_the_template() -> None:
     source = "{{ enable_thinking }} {{ date_string }}"
-    assert render(source, HELLO, template_kwargs={"enable_thinking": False}, date_string="today") == "False today"
+    assert (
+        render(source, HELLO, template_kwargs={"enable_thinking": False}, date_string="today")
+        == "False today"
+    )
 
 
 @pytest.mark.parametrize(
@@ -181,9 +189,7 @@ def test_a_template_that_needs_a_list_of_tools_gets_an_empty_one() -> None:
     assert render("{% for t in tools %}{{ t }}{% endfor %}{{ messages[0].content }}", HELLO) == "Hello"
 
 
-@pytest.mark.parametrize(
-    ("source", "role"), [(CHATML, "system"), ("{# developer #}" + CHATML, "developer")]
-)
+@pytest.mark.parametrize(("source", "role"), [(CHATML, "system"), ("{# developer #}" + CHATML, "developer")])
 def test_developer_is_system_unless_the_template_knows_it(source: str, role: str) -> None:
     assert render(source, {**SYSTEM, "role": "developer"}, HELLO).startswith(f"<|im_start|>{role}\nBe brief.")
 

@@ -1,0 +1,101 @@
+"""The real application behind a real socket, with a pool that plays scripts."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import httpx2
+import openai
+import pytest
+
+from llmatic.app import Application, create_app
+from llmatic.config import ServerSettings, Settings
+from llmatic.server import DrainingServer, build_server, listen
+from tests.fakes import SPEC, FakePool
+
+WAIT_S = 10.0
+
+
+@dataclass
+class Served:
+    """A running server and what is behind it."""
+
+    url: str
+    pool: FakePool
+    app: Application
+    server: DrainingServer
+    thread: threading.Thread
+    http: httpx2.Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.http = httpx2.Client(base_url=self.url, timeout=WAIT_S)
+
+    @property
+    def base_url(self) -> str:
+        return f"{self.url}/v1"
+
+    def sdk(self, api_key: str = "none") -> openai.OpenAI:
+        return openai.OpenAI(
+            base_url=self.base_url, api_key=api_key, max_retries=0, _strict_response_validation=True
+        )
+
+    def async_sdk(self) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(
+            base_url=self.base_url, api_key="none", max_retries=0, _strict_response_validation=True
+        )
+
+    def chat(self, **fields: object) -> httpx2.Response:
+        body = {"model": SPEC.id, "messages": [{"role": "user", "content": "Hi"}], **fields}
+        return self.http.post("/v1/chat/completions", json=body)
+
+    def completion(self, **fields: object) -> httpx2.Response:
+        return self.http.post("/v1/completions", json={"model": SPEC.id, "prompt": "Hi", **fields})
+
+    def stop(self) -> None:
+        self.http.close()
+        self.server.should_exit = True
+        self.thread.join(WAIT_S)
+        assert not self.thread.is_alive()
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture(scope="session")
+def serve() -> Iterator[Serve]:
+    """Start a server with the given `server:` settings; all are stopped at the end of the session."""
+    running: list[Served] = []
+
+    def start(**server: object) -> Served:
+        settings = Settings(
+            server=ServerSettings(host="127.0.0.1", port=0, **server),  # type: ignore[arg-type]
+            models={SPEC.id: SPEC},
+        )
+        pool = FakePool()
+        app = create_app(settings, pool=pool)
+        listener = listen("127.0.0.1", 0)
+        uvicorn_server = build_server(settings, app)
+        thread = threading.Thread(target=uvicorn_server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        port = listener.getsockname()[1]
+        served = Served(f"http://127.0.0.1:{port}", pool, app, uvicorn_server, thread)
+        running.append(served)
+        return served
+
+    yield start
+    for served in running:
+        if served.thread.is_alive():
+            served.stop()
+
+
+@pytest.fixture(scope="session")
+def plain_server(serve: Serve) -> Served:
+    """One server with default settings."""
+    return serve()
+
+
+@pytest.fixture
+def api(plain_server: Served) -> Served:
+    """The server with default settings, its pool as new."""
+    plain_server.pool.reset()
+    return plain_server

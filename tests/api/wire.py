@@ -1,0 +1,23 @@
+"""Reading what comes over the wire."""
+
+import json
+from typing import Any
+
+
+def events(text: str) -> list[Any]:
+    """The data of every server-sent event; the end mark as the string it is."""
+    found: list[Any] = []
+    for frame in text.split("\n\n"):
+        if frame.startswith("data: "):
+            data = frame.removeprefix("data: ")
+            found.append(data if data == "[DONE]" else json.loads(data))
+    return found
+
+
+def shape(value: Any) -> Any:
+    """Keys without values: what two replies of one kind have in common."""
+    if isinstance(value, dict):
+        return {key: shape(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [shape(item) for item in value[:1]]
+    return None

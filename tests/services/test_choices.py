@@ -1,0 +1,25 @@
+"""Gathering events into whole choices."""
+
+from llmatic.core.types import Delta, Finished, Usage
+from llmatic.services.choices import Folding
+
+
+def test_deltas_of_a_choice_are_joined_in_order() -> None:
+    folding = Folding(n_prompts=1, n_generated=2, n_returned=2)
+    folding.add([(0, Delta(1, "b")), (0, Delta(0, "a"))])
+    folding.add([(0, Delta(0, "A", finish_reason="stop")), (0, Delta(1, "B", finish_reason="length"))])
+    folding.add([(0, Finished(Usage(1, 4)))])
+    assert [(c.index, c.text, c.finish_reason) for c in folding.choices()] == [
+        (0, "aA", "stop"),
+        (1, "bB", "length"),
+    ]
+    assert folding.usage() == Usage(1, 4)
+
+
+def test_best_are_ranked_by_mean_log_probability() -> None:
+    folding = Folding(n_prompts=2, n_generated=3, n_returned=1)
+    for prompt in range(2):
+        folding.add([(prompt, Delta(k, f"{prompt}{k}", finish_reason="stop")) for k in range(3)])
+    folding.add([(0, Finished(Usage(1, 3), (-3.0, -1.0, -2.0)))])
+    folding.add([(1, Finished(Usage(1, 3), (-1.0, -1.0, -2.0)))])
+    assert [(c.index, c.text) for c in folding.choices()] == [(0, "01"), (1, "10")]

@@ -1,0 +1,34 @@
+"""Which names mean which model."""
+
+import pytest
+
+from llmatic.config import ModelSpec
+from llmatic.core.errors import ModelNotFound
+from llmatic.registry import Registry
+
+ONE = ModelSpec(id="org/one", source="x", aliases=("gpt-4o", "uno"))
+TWO = ModelSpec(id="two", source="y")
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry({spec.id: spec for spec in (ONE, TWO)}, started=7)
+
+
+@pytest.mark.parametrize(("name", "spec"), [("org/one", ONE), ("gpt-4o", ONE), ("uno", ONE), ("two", TWO)])
+def test_resolve(registry: Registry, name: str, spec: ModelSpec) -> None:
+    assert registry.resolve(name) is spec
+
+
+@pytest.mark.parametrize("name", ["x", "", "TWO", "org"])
+def test_unknown_names_in_openais_words(registry: Registry, name: str) -> None:
+    with pytest.raises(ModelNotFound) as caught:
+        registry.resolve(name)
+    assert caught.value.message == f"The model `{name}` does not exist or you do not have access to it."
+    assert (caught.value.status, caught.value.code, caught.value.param) == (404, "model_not_found", None)
+
+
+def test_listing(registry: Registry) -> None:
+    assert registry.specs() == (ONE, TWO)
+    assert registry.names() == (("org/one", ONE), ("two", TWO), ("gpt-4o", ONE), ("uno", ONE))
+    assert registry.started == 7

@@ -1,0 +1,122 @@
+"""The server as a process: what it prints, what it imports, how it ends."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+
+from llmatic.core.errors import ConfigError
+from llmatic.server import listen
+
+WAIT_S = 30.0
+PROGRAM = """
+import sys
+from llmatic.config import ModelSpec, ServerSettings, Settings
+from llmatic.server import run
+delay_s, drain_timeout_s = map(float, sys.argv[1:])
+spec = ModelSpec(id="m", source="none", engine="fake", options={"token_delay_s": delay_s})
+run(Settings(server=ServerSettings(port=0, drain_timeout_s=drain_timeout_s), models={"m": spec}))
+"""
+HEAVY = ("llama_cpp", "torch", "numpy", "openapi_core", "huggingface_hub", "jinja2", "typer")
+
+
+@contextmanager
+def running(*, delay_s: float = 0.0, drain_timeout_s: float = WAIT_S) -> Iterator[subprocess.Popen[str]]:
+    """A server process, killed at the end if it has not ended."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(delay_s), str(drain_timeout_s)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def port_of(process: subprocess.Popen[str]) -> int:
+    """The port in the first line that the server prints."""
+    assert process.stdout is not None
+    found = re.search(r"at http://127\.0\.0\.1:(\d+)/v1", process.stdout.readline())
+    assert found, process.stderr and process.stderr.read()
+    return int(found[1])
+
+
+@contextmanager
+def ask(port: int, content: str, *, stream: bool) -> Iterator[http.client.HTTPResponse]:
+    """The reply to one chat request, its head already read."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_S)
+    body = {"model": "m", "messages": [{"role": "user", "content": content}], "stream": stream}
+    connection.request("POST", "/v1/chat/completions", json.dumps(body))
+    with closing(connection), connection.getresponse() as reply:
+        yield reply
+
+
+def is_refused(port: int) -> bool:
+    with ask(port, "x", stream=False) as reply:
+        return reply.status == 503 and bool(reply.headers["retry-after"])
+
+
+def read_until(reply: http.client.HTTPResponse, mark: bytes) -> None:
+    while mark not in (line := reply.readline()):
+        assert line, "the stream ended"
+
+
+def test_sigterm_lets_streams_end_and_refuses_new_requests() -> None:
+    with running(delay_s=0.02) as process:
+        port = port_of(process)
+        with ask(port, "word " * 60, stream=True) as stream:
+            read_until(stream, b'"content":" word"')
+            process.send_signal(signal.SIGTERM)
+            while not is_refused(port):
+                pass
+            assert stream.read().endswith(b"data: [DONE]\n\n")
+        assert process.wait(WAIT_S) == 0
+
+
+@pytest.mark.parametrize(("drain_timeout_s", "n_signals"), [(0.1, 1), (WAIT_S, 2)])
+def test_drain_ends_in_time_and_at_a_second_signal(drain_timeout_s: float, n_signals: int) -> None:
+    with running(delay_s=0.05, drain_timeout_s=drain_timeout_s) as process:
+        with ask(port_of(process), "word " * 2000, stream=True) as stream:
+            for _ in range(n_signals):
+                read_until(stream, b'"content":" word"')
+                process.send_signal(signal.SIGTERM)
+            assert b'data: {"error":' in stream.read()
+        assert process.wait(WAIT_S) == 0
+
+
+def test_server_process_stays_light() -> None:
+    program = (
+        "import sys, llmatic.server\n"
+        "from llmatic.config import ModelSpec, Settings\n"
+        "spec = ModelSpec(id='m', source='none', engine='fake')\n"
+        "llmatic.server.create_app(Settings(models={'m': spec}))\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_taken_port_is_a_sentence() -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"Cannot listen on 127.0.0.1:{port}: "):
+            listen("127.0.0.1", port)
+
+
+def test_unknown_engine_stops_the_start() -> None:
+    program = PROGRAM.replace('engine="fake"', 'engine="fakr"')
+    done = subprocess.run(
+        [sys.executable, "-c", program, "0", "1"], capture_output=True, text=True, env=dict(os.environ)
+    )
+    assert done.returncode != 0
+    assert "fakr" in done.stderr

@@ -1,0 +1,108 @@
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmatic.config import ModelSpec
+from llmatic.core import errors
+from llmatic.core.types import (
+    ChatPrompt,
+    Delta,
+    EngineInfo,
+    Event,
+    Finished,
+    GenerationRequest,
+    InfillPrompt,
+    SamplingParams,
+    Started,
+    TextPrompt,
+    TokenLogprob,
+    TokenPrompt,
+    TopLogprob,
+    Usage,
+)
+from llmatic.workers import wire
+
+counts = st.integers(0, 2**31)
+reals = st.floats(-1000, 0)
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+message = st.dictionaries(text, text | st.lists(st.integers(0, 9)), max_size=3)
+prompts = (
+    st.builds(TextPrompt, text)
+    | st.builds(TokenPrompt, st.lists(counts).map(tuple))
+    | st.builds(InfillPrompt, text, text)
+    | st.builds(ChatPrompt, st.lists(message).map(tuple), st.dictionaries(text, st.booleans()))
+)
+sampling = st.builds(
+    SamplingParams,
+    temperature=st.floats(0, 2),
+    logit_bias=st.lists(st.tuples(counts, reals)).map(tuple),
+    seed=st.none() | st.integers(-(2**63), 2**63 - 1),
+    n_logprobs=st.none() | st.integers(0, 20),
+)
+requests = st.builds(
+    GenerationRequest,
+    id=text,
+    prompt=prompts,
+    sampling=sampling,
+    n_choices=st.integers(1, 9),
+    max_tokens=st.none() | counts,
+    stop=st.lists(text).map(tuple),
+    ignore_eos=st.booleans(),
+    client=text,
+)
+tops = st.builds(TopLogprob, counts, st.binary(max_size=8), reals)
+logprobs = st.builds(
+    TokenLogprob, counts, st.binary(max_size=8), st.none() | reals, st.lists(tops, max_size=3).map(tuple)
+)
+events = (
+    st.builds(Started, counts, counts)
+    | st.builds(
+        Delta,
+        st.integers(0, 127),
+        text,
+        st.integers(0, 3),
+        st.lists(logprobs, max_size=3).map(tuple),
+        st.none() | st.sampled_from(["stop", "length"]),
+    )
+    | st.builds(Finished, st.builds(Usage, counts, counts, counts), st.lists(reals).map(tuple))
+)
+
+
+def through_msgpack(value: object) -> Any:
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(value))
+
+
+@given(requests)
+def test_requests_arrive_as_they_were(request_: GenerationRequest) -> None:
+    assert wire.request_from_wire(through_msgpack(wire.request_to_wire(request_))) == request_
+
+
+@given(st.integers(1, 2**40), events)
+def test_events_arrive_as_they_were(number: int, event: Event) -> None:
+    sent = through_msgpack(wire.event_to_wire(number, event))
+    assert sent[0] == number
+    assert wire.event_from_wire(sent) == event
+    assert (sent[1] <= wire.FINISHED) == isinstance(event, Finished)
+
+
+def test_the_common_delta_is_three_values() -> None:
+    assert wire.event_to_wire(7, Delta(0, " word", 1)) == (7, 0, " word")
+
+
+@pytest.mark.parametrize("kind", [errors.QueueFull, errors.ContextLengthExceeded, errors.EngineFailed])
+def test_errors_keep_class_and_fields(kind: type[errors.LlmaticError]) -> None:
+    sent = kind("words", param="prompt", retry_after_s=2.5)
+    found = wire.event_from_wire(through_msgpack(wire.event_to_wire(1, sent)))
+    assert isinstance(found, kind)
+    assert found.to_wire() == sent.to_wire()
+
+
+def test_specs_and_infos() -> None:
+    spec = ModelSpec("m", "/x.gguf", aliases=("a",), options=MappingProxyType({"depth": [1, {"k": None}]}))
+    assert wire.spec_from_wire(through_msgpack(wire.to_plain(spec))) == spec
+    info = EngineInfo(1, 2, 3, 4, True, False, "fp", size_bytes=2**40)
+    assert wire.info_from_wire(through_msgpack(wire.to_plain(info))) == info
