@@ -7,6 +7,7 @@ closed when it stops. Event loop's thread.
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -70,6 +71,7 @@ def create_app(settings: Settings, *, pool: EnginePool | None = None) -> Applica
         authenticator=Authenticator(settings.server.api_keys),
         calls=RunningCalls(),
     )
+    metrics.watch_engines(partial(_engine_stats, pool, tuple(settings.models)))
     status = StatusViews(context)
     app = Application(routes=build_routes(context, status), lifespan=_lifespan(pool))
     app.router.redirect_slashes = False
@@ -99,6 +101,12 @@ def _process_pool(settings: Settings) -> EnginePool:
         # A misspelt kind must stop the start with a sentence, not with a failed lifespan.
         resolve_engine(spec.engine)
     return ProcessPool(settings.models, settings.workers)
+
+
+def _engine_stats(pool: EnginePool, model_ids: tuple[str, ...]) -> dict[str, dict[str, float]]:
+    # Engines that run in this process (tests, embedders) have nobody who gathers their gauges.
+    state = getattr(pool, "state", None)
+    return {} if state is None else {name: state(name).get("stats", {}) for name in model_ids}
 
 
 def _lifespan(pool: EnginePool) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:

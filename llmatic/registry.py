@@ -8,9 +8,6 @@ from collections.abc import Mapping
 
 from llmatic.config import ModelSpec
 from llmatic.core.errors import ModelNotFound
-from llmatic.sources import locate_source
-
-__all__ = ["Registry", "locate_source"]
 
 
 class Registry:

@@ -75,7 +75,7 @@ def run(settings: Settings) -> None:
     listener = listen(settings.server.host, settings.server.port)
     app = create_app(settings)
     server = build_server(settings, app)
-    _announce(settings, listener)
+    announce(settings, listener)
     server.run(sockets=[listener])
     if not server.started:
         raise ConfigError("The server could not start; the log says why.")
@@ -139,7 +139,8 @@ def configure_logging(level: str) -> None:
     logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, format="%(message)s")
 
 
-def _announce(settings: Settings, listener: socket.socket) -> None:
+def announce(settings: Settings, listener: socket.socket) -> None:
+    """Print the address and one command to try; warn if strangers can reach it."""
     host, port = listener.getsockname()[:2]
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     base_url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"

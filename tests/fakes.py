@@ -128,7 +128,7 @@ class FakePool:
         return self.ready
 
     def state(self, model_id: str) -> dict[str, object]:
-        return {"state": "ready" if self.ready else "loading"}
+        return {"state": "ready" if self.ready else "loading", "stats": {"requests_running": self.n_open}}
 
     async def close(self) -> None:
         self.closed.set()

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,8 +13,9 @@ from contextlib import closing, contextmanager
 
 import pytest
 
+from llmatic.config import ModelSpec, ServerSettings, Settings
 from llmatic.core.errors import ConfigError
-from llmatic.server import listen
+from llmatic.server import announce, listen
 
 WAIT_S = 30.0
 PROGRAM = """
@@ -120,3 +122,26 @@ def test_unknown_engine_stops_the_start() -> None:
     )
     assert done.returncode != 0
     assert "fakr" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "keys", "is_warned"),
+    [("127.0.0.1", (), False), ("0.0.0.0", (), True), ("0.0.0.0", ("k",), False)],
+)
+def test_announcement(
+    capsys: pytest.CaptureFixture[str], host: str, keys: tuple[str, ...], is_warned: bool
+) -> None:
+    settings = Settings(
+        server=ServerSettings(host=host, api_keys=keys),
+        models={"it's": ModelSpec(id="it's", source="none")},
+    )
+    with listen(host, 0) as listener:
+        announce(settings, listener)
+        port = listener.getsockname()[1]
+    said = capsys.readouterr()
+    assert ("WARNING" in said.err) is is_warned
+    command = next(line for line in said.out.splitlines() if line.strip().startswith("curl"))
+    words = shlex.split(command)
+    assert words[1] == f"http://127.0.0.1:{port}/v1/chat/completions"
+    assert json.loads(words[words.index("-d") + 1])["model"] == "it's"
+    assert ("Authorization: Bearer YOUR_KEY" in words) is bool(keys)

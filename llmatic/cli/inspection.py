@@ -68,6 +68,9 @@ def check(spec: ModelSpec) -> dict[str, Any]:
 
 
 def _check_llama(spec: ModelSpec, report: dict[str, Any]) -> None:
+    from llmatic.engines.llama.options import read_options
+
+    read_options(spec)
     located = source_path(spec)
     report["facts"]["file"] = str(located.path)
     missing = [part for part in located.parts if not part.is_file()]

@@ -4,13 +4,13 @@ Owns the table of commands and the turning of errors into sentences. Never does 
 """
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from llmatic import __version__
 from llmatic.cli.models import models_app
+from llmatic.cli.options import ConfigOption
 from llmatic.core.errors import LlmaticError
 
 app = typer.Typer(
@@ -23,11 +23,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(models_app, name="models")
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", metavar="FILE", help="Configuration; default: ./config.yaml if there."),
-]
 
 
 @app.command()
@@ -59,6 +54,3 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # `llmatic models list | head`
-        sys.stderr.close()
-        sys.exit(141)

@@ -5,20 +5,15 @@ loads a model and never downloads one.
 """
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from llmatic.cli.options import ConfigOption, JsonOption
+
 models_app = typer.Typer(
     help="The configured models: what there is, what is set, what is wrong.", no_args_is_help=True
 )
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", metavar="FILE", help="Configuration; default: ./config.yaml if there."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 @models_app.command("list")

@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 from llmatic.config.tree import Items, Node, Scalar, Table, describe, fail
 
 Read = Callable[[Node, str], Any]
-_DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)\s*\Z")
+_DURATION = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]+)?)\s*(ms|s|m|h|d)\s*\Z")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMG]i?)?B?\s*\Z")
+_SIZE = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]+)?)\s*([KMG]i?)?B?\s*\Z")
 _BYTES = {None: 1, "K": 1000, "M": 1000**2, "G": 1000**3, "Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}
 
 

@@ -61,8 +61,9 @@ Node = Scalar | Items | Table
 
 
 def fail(at: At, message: str) -> NoReturn:
-    """Raise ConfigError: where, then what."""
-    raise ConfigError(f"{at}: {message}")
+    """Raise ConfigError: where, then what, in one line."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    raise ConfigError(f"{at}: {line}")
 
 
 def is_null(node: Node) -> bool:

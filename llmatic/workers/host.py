@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import faulthandler
 import gc
+import logging
 import os
 import queue
 import signal
@@ -213,6 +214,7 @@ def main() -> None:
     die_with_parent()
     no_core_dump()
     faulthandler.enable()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     for ignored in (signal.SIGINT, signal.SIGTERM):  # the server decides, and drains first
         signal.signal(ignored, signal.SIG_IGN)

@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-TAIL_LINES = 20
+TAIL_LINES = 80
 MAX_LINE_BYTES = 8192
 
 

@@ -50,10 +50,10 @@ class ProcessPool:
 
     def generate(self, model_id: str, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """As `EnginePool.generate`; concurrent first requests share one load. Raises ModelNotFound."""
-        supervisor = self._supervisor(model_id)
         if self._draining:
             raise Unavailable("The server is shutting down. Please try again later.", retry_after_s=5.0)
-        return supervisor.generate(request)
+        assert self._spawner is not None, "start comes first"
+        return self._supervisor(model_id).generate(request)
 
     def info(self, model_id: str) -> EngineInfo | None:
         """What the loaded engine said of itself; kept when it is unloaded."""

@@ -49,7 +49,7 @@ class Spawner:
         self._thread.start()
 
     async def spawn(self, command: Sequence[str] = HOST_COMMAND) -> Spawned:
-        """Start `command --fd N` in a session of its own; raises OSError if it cannot be started."""
+        """Start `command --fd N` in a process group of its own; raises OSError if it cannot be started."""
         loop = asyncio.get_running_loop()
         done: Future[Spawned] = Future()
 
@@ -87,7 +87,7 @@ def _spawn(command: Sequence[str], loop: asyncio.AbstractEventLoop) -> Spawned:
             stdout=output_end,
             stderr=output_end,
             pass_fds=(theirs.fileno(),),
-            start_new_session=True,
+            process_group=0,  # not a new session: Linux (autogroup) compares niceness within a session only
         )
     except BaseException:
         ours.close()

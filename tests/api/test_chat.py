@@ -119,7 +119,8 @@ def test_stream_without_usage_says_nothing_of_it(api: Served) -> None:
 
 
 def test_stream_headers(api: Served) -> None:
-    headers = api.chat(stream=True).headers
+    headers = api.chat(stream=True, model="gpt-4o-mini").headers
+    assert headers["openai-model"] == SPEC.id
     assert headers["content-type"] == "text/event-stream; charset=utf-8"
     assert headers["openai-version"] == "2020-10-01"
     assert headers["openai-processing-ms"].isdigit()

@@ -41,7 +41,8 @@ def test_health(api: Served) -> None:
 
 
 def test_readiness_follows_the_pool(api: Served) -> None:
-    assert api.http.get("/readyz").json() == {"status": "ready", "models": {SPEC.id: {"state": "ready"}}}
+    ready = api.http.get("/readyz").json()
+    assert (ready["status"], ready["models"][SPEC.id]["state"]) == ("ready", "ready")
     api.pool.ready = False
     reply = api.http.get("/readyz")
     assert (reply.status_code, reply.json()["status"]) == (503, "loading")
@@ -55,6 +56,7 @@ def test_metrics_count_requests_and_tokens(api: Served) -> None:
     assert f'llmatic_tokens_total{{kind="completion",model="{SPEC.id}"}}' in text
     assert f'llmatic_time_to_first_token_seconds_count{{model="{SPEC.id}"}}' in text
     assert "llmatic_requests_in_flight 1.0" in text
+    assert f'llmatic_engine{{model="{SPEC.id}",name="requests_running"}} 0.0' in text
 
 
 def test_metrics_never_take_a_name_from_a_client(api: Served) -> None:

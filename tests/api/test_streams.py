@@ -97,6 +97,18 @@ def test_hanging_up_cancels(api: Served, stream: bool) -> None:
     assert api.chat(model="nope").status_code == 404
 
 
+def test_hanging_up_within_the_body_is_no_fault_of_the_server(serve: Serve) -> None:
+    served = serve()
+    parts = urlsplit(served.url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=WAIT_S) as connection:
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: 100\r\n\r\n"
+        connection.sendall(head.encode() + b'{"model":')
+    while 'route="/v1/completions",status=' not in (text := served.http.get("/metrics").text):
+        pass
+    assert 'route="/v1/completions",status="499"' in text
+    assert not served.pool.requests
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_hanging_up_before_the_start_cancels(api: Served, stream: bool) -> None:
     gate = Gate()

@@ -1,6 +1,7 @@
 """What the benchmarks call good and bad, on made-up replies."""
 
 import json
+from typing import Any
 
 import pytest
 

@@ -94,6 +94,7 @@ def test_check_one_model(config: Path) -> None:
         ),
         ("source: builtin:llmatic-tiny, chat_template: chatlm", "'chatlm' is no builtin template (chatml)"),
         ("source: builtin:tiny", "no embedded model is called 'tiny'"),
+        ("source: builtin:llmatic-tiny, options: {bach: 1}", "has no option 'bach'; did you mean 'batch'?"),
         ("source: x, engine: lama", "Unknown engine 'lama'. Did you mean 'llama'?"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from llmatic.config import ModelSpec, ServerSettings, Settings, WorkerSettings, load_settings
 from llmatic.config.environment import SHORT
 from llmatic.config.keys import MODEL, SAMPLING, SERVER, WORKERS
+from llmatic.engines.llama.options import Options
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "config.yaml").read_text(encoding="utf-8")
@@ -33,6 +34,11 @@ def test_every_key_is_explained(key: str) -> None:
 @pytest.mark.parametrize("variable", [*SHORT, "LLMATIC_CONFIG", "LLMATIC_CACHE_DIR"])
 def test_every_variable_is_explained(variable: str) -> None:
     assert f"`{variable}`" in DOCS
+
+
+def test_every_option_of_the_llama_engine_is_explained() -> None:
+    section = DOCS.split("`options:` of the llama engine", 1)[1]
+    assert [field.name for field in fields(Options) if f"`{field.name}`" not in section] == []
 
 
 def test_config_yaml_shows_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -211,6 +211,16 @@ def test_every_name_means_one_model(tmp_path: Path, first: str, second: str, mes
     assert found == "config.yaml" + message.format(path=tmp_path / "config.yaml")
 
 
+def test_a_message_is_one_line_whatever_was_written(tmp_path: Path) -> None:
+    message = refusal(tmp_path, "server:\n  port: |\n    a\n    b\n")
+    assert message.endswith("not the text 'a\\nb\\n'")
+
+
+def test_numbers_beyond_all_bounds(tmp_path: Path) -> None:
+    for key in ("server: {max_body_bytes", "server: {port", "server: {drain_timeout_s"):
+        refusal(tmp_path, f"{key}: {'9' * 5000}}}")
+
+
 @pytest.mark.parametrize("name", ["org/model", "llama3:8b", "a.b_c-d+e@f", "0"])
 def test_names_of_models(tmp_path: Path, name: str) -> None:
     assert list(load(tmp_path, f"models:\n  {name}: {{source: x}}").models) == [name]

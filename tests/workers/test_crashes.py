@@ -10,6 +10,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from llmatic.core.errors import EngineFailed, Unavailable
 from llmatic.workers.pool import ProcessPool
@@ -77,9 +78,12 @@ async def test_a_request_that_had_seen_nothing_is_sent_to_the_next_worker(pools:
 
 async def test_abort_and_its_last_words(nothing_left: None, pools: Pools) -> None:
     pool = await pools.start(fake(abort_after=3))
-    with pytest.raises(EngineFailed, match="signal 6, SIGABRT") as caught:
+    with capture_logs() as lines, pytest.raises(EngineFailed, match="signal 6, SIGABRT") as caught:
         await events_of(pool, ask())
     assert caught.value.retry_after_s == 1.0
+    [death] = [line for line in lines if line["event"] == "worker died"]
+    assert death["model"] == "m"
+    assert "Fatal Python error: Aborted" in death["output"]
     assert await text_of(pool, ask("two")) == "two"
     await pools.close()
 

@@ -25,8 +25,9 @@ async def main():
     async with aclosing(pool.generate("m", GenerationRequest("r", TextPrompt("x")))) as events:
         [event async for event in events]
     threads = Path("/proc", str(pool.state("m")["pid"]), "task")
+    same = os.getsid(pool.state("m")["pid"]) == os.getsid(0)  # niceness counts within a session only
     levels = sorted(nice(p) for p in threads.glob("*/stat"))
-    print(levels == [before, before, 19, 19], levels)
+    print(same and levels == [before, before, 19, 19], levels)
     await pool.close()
 
 asyncio.run(main())

@@ -9,7 +9,7 @@ template may be rendered by several threads at once: the budget lives in the ren
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from typing import Any, NoReturn
 
@@ -24,6 +24,7 @@ MAX_CHARACTERS = 32_000_000
 MAX_INTEGER_ARGUMENT = 1_000_000
 BUDGET = "llmatic budget"  # not an identifier, so that no template can name it
 RANGE_LIMIT = 100_000
+_SIZED_FILTERS = ("batch", "center", "indent", "round", "slice", "tojson", "truncate", "wordwrap")
 _WIDE = re.compile(r"[0-9]{6,}")
 
 
@@ -62,8 +63,7 @@ class Budget:
 
 
 def _budget(context: Context) -> Budget:
-    budget = context.parent[BUDGET]
-    assert isinstance(budget, Budget)
+    budget: Budget = context.parent[BUDGET]
     return budget
 
 
@@ -85,36 +85,29 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         """Call from a template: costs a step and the length of what is passed in."""
-        cost = 1
-        for value in args:
-            if isinstance(value, int):
-                _check_integer(value)
-            elif isinstance(value, Sized) and not isinstance(value, str | Undefined):
-                cost += len(value)
+        cost = 1 + sum(len(value) for value in args if isinstance(value, list | tuple | dict | range))
         _budget(__context)._step(cost)
         method = getattr(__obj, "__wrapped__", __obj)  # the sandbox wraps str.format
         text = getattr(method, "__self__", None)
         if isinstance(text, str):
+            _check_integers(*args, *kwargs.values())
             _check_growth(method.__name__, text, args)
         return super().call(__context, __obj, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """The operators that can make something large out of something small."""
         budget = _budget(context)
+        if operator == "+" and type(left) is str and type(right) is str:  # nearly every one of them
+            budget._hold(len(left) + len(right))
+            return left + right
         budget._step()
-        if operator == "*":
-            for a, b in ((left, right), (right, left)):
-                if isinstance(a, str | list | tuple) and isinstance(b, int):
-                    budget._hold(len(a) * max(b, 0))
         if operator in ("*", "**"):
-            for number in (left, right):
-                if isinstance(number, int) and number.bit_length() > 64:
-                    raise BudgetExceeded("the template computes with numbers that are too large")
-        if operator == "**" and isinstance(right, int) and right > 64:
-            raise BudgetExceeded("the template computes with numbers that are too large")
-        if operator == "%" and isinstance(left, str) and (_WIDE.search(left) or "*" in left):
-            raise BudgetExceeded("the template formats a field that is too wide")
-        if operator == "+" and isinstance(left, str | list | tuple) and isinstance(right, Sized):
+            _check_product(budget, operator, left, right)
+        elif operator == "%" and isinstance(left, str):
+            _check_width(left)
+        elif (
+            operator == "+" and isinstance(left, str | list | tuple) and isinstance(right, str | list | tuple)
+        ):
             budget._hold(len(left) + len(right))
         return super().call_binop(context, operator, left, right)
 
@@ -144,15 +137,26 @@ def make_environment() -> ChatEnvironment:
         extensions=[LoopControlExtension, GenerationTag],
         finalize=_finalize,
     )
-    environment.filters = {name: _guarded(f) for name, f in environment.filters.items()}
+    environment.filters["tojson"] = _tojson
     environment.filters["replace"] = _replace
-    environment.filters["tojson"] = _guarded(_tojson)
+    environment.filters["format"] = _format
+    environment.filters |= {name: _guarded(environment.filters[name]) for name in _SIZED_FILTERS}
     environment.filters["llmatic_steps"] = _steps
     environment.filters["llmatic_text"] = _text
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["range"] = _range
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": False}
     return environment
+
+
+def _check_product(budget: Budget, operator: str, left: Any, right: Any) -> None:
+    for a, b in ((left, right), (right, left)):
+        if isinstance(a, str | list | tuple) and isinstance(b, int):
+            budget._hold(len(a) * max(b, 0))
+        elif isinstance(a, int) and a.bit_length() > 64:
+            raise BudgetExceeded("the template computes with numbers that are too large")
+    if operator == "**" and isinstance(right, int) and right > 64:
+        raise BudgetExceeded("the template computes with numbers that are too large")
 
 
 def _raise_exception(message: object = "") -> NoReturn:
@@ -186,9 +190,21 @@ def _replace(text: Any, old: str, new: str, count: int = -1) -> str:
     return replaced
 
 
-def _check_integer(value: int) -> None:
-    if abs(value) > MAX_INTEGER_ARGUMENT:
-        raise BudgetExceeded(f"the template passes {value.bit_length()}-bit numbers around")
+def _format(text: Any, *args: Any, **kwargs: Any) -> str:
+    text = str(text)
+    _check_width(text)
+    formatted: str = text % (kwargs or args)
+    return formatted
+
+
+def _check_integers(*values: Any) -> None:
+    if any(isinstance(value, int) and abs(value) > MAX_INTEGER_ARGUMENT for value in values):
+        raise BudgetExceeded("the template asks for a width or a count that is too large")
+
+
+def _check_width(form: str) -> None:
+    if _WIDE.search(form) or "*" in form:
+        raise BudgetExceeded("the template formats a field that is too wide")
 
 
 def _check_growth(method: str, text: str, args: tuple[Any, ...]) -> None:
@@ -207,9 +223,7 @@ def _check_growth(method: str, text: str, args: tuple[Any, ...]) -> None:
 def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        for value in (*args[1:], *kwargs.values()):
-            if isinstance(value, int):
-                _check_integer(value)
+        _check_integers(*args[1:], *kwargs.values())
         return function(*args, **kwargs)
 
     return guarded

@@ -48,7 +48,6 @@ class LlamaEngine:
         self._arrivals = itertools.count()
         self._ids: set[str] = set()
         self._ids_lock = threading.Lock()
-        self._is_closed = False
         self._bridge = Bridge()
         self._on_step: Callable[[StepEvents], None] = self._bridge.deliver
         self._n_steps = 0
@@ -134,12 +133,13 @@ class LlamaEngine:
 
     async def close(self) -> None:
         """Fail what runs, free the model. Idempotent."""
-        if not self._is_closed:
-            self._is_closed = True
-            self._readers.shutdown(wait=False, cancel_futures=True)
-            self._loaded.backend.interrupt()
-            self._inbox.put(("close", None))
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._readers.shutdown(wait=True, cancel_futures=True)  # it reads the vocabulary, which dies with the model
+        self._loaded.backend.interrupt()
+        self._inbox.put(("close", None))
+        self._thread.join()
 
     def _prepare(self, request: GenerationRequest, arrival: int) -> None:
         """In the intake thread."""

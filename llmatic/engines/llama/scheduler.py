@@ -80,6 +80,7 @@ class Scheduler:
         self.n_preemptions = 0
         self._free_slots = list(range(limits.n_slots))
         self._effects: list[Effect] = []
+        self._is_tight = False
 
     @property
     def n_cells(self) -> int:
@@ -104,6 +105,7 @@ class Scheduler:
             sequence.is_done = True
             if sequence.slot is not None:
                 self._release(sequence)
+                self._is_tight = False
         self.waiting = [s for s in self.waiting if s.group is not group]
         self._unqueue(group)
 
@@ -116,6 +118,7 @@ class Scheduler:
         """The sequence has its last token."""
         sequence.is_done = True
         self._release(sequence)
+        self._is_tight = False
 
     def plan(self) -> Plan:
         """The next batch; without rows if there is nothing to compute. Always makes progress otherwise."""
@@ -150,10 +153,14 @@ class Scheduler:
         return samples
 
     def shrink(self) -> bool:
-        """The cache had no room after all: pause the youngest. False if only one sequence is left."""
+        """The cache had no room after all: pause the youngest and admit nobody until somebody has ended.
+
+        False if only one sequence is left.
+        """
         if len(self.running) < 2:
             return False
         self._preempt_youngest()
+        self._is_tight = True
         return True
 
     def reset(self) -> list[Group]:
@@ -181,7 +188,7 @@ class Scheduler:
             self._preempt_youngest()
 
     def _admit(self) -> None:
-        while self.waiting and self._free_slots:
+        while self.waiting and self._free_slots and not (self._is_tight and self.running):
             sequence = self.waiting[0]
             source = self._source(sequence)
             if sequence.index and sequence.group.n_to_score and source is None:

@@ -216,7 +216,7 @@ async def test_chat(engine: LlamaEngine) -> None:
     ids=lambda fields: str(fields)[:60],
 )
 async def test_refused_requests_harm_nobody(engine: LlamaEngine, fields: dict[str, Any]) -> None:
-    neighbour = asyncio.create_task(ask(engine, max_tokens=60))
+    neighbour = asyncio.create_task(ask(engine, max_tokens=60, ignore_eos=True))
     if fields["prompt"] == ChatPrompt(()):
         await ask_for(engine, GenerationRequest(id="odd", max_tokens=1, **fields))
     else:
@@ -308,7 +308,8 @@ async def test_damaged_rows_fail_their_request_alone(engine: LlamaEngine, monkey
     backend = engine._loaded.backend
     honest = backend.logits
     monkeypatch.setattr(backend, "logits", lambda row: honest(row) * (float("nan") if row == 1 else 1.0))
-    results = await asyncio.gather(*(ask(engine, max_tokens=30) for _ in range(2)), return_exceptions=True)
+    fields: dict[str, Any] = {"max_tokens": 300, "ignore_eos": True}
+    results = await asyncio.gather(*(ask(engine, **fields) for _ in range(2)), return_exceptions=True)
     assert sorted(type(r).__name__ for r in results) == ["Answer", "EngineFailed"]
 
 
