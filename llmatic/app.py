@@ -104,17 +104,13 @@ def _process_pool(settings: Settings) -> EnginePool:
 
 
 def _engine_stats(pool: EnginePool, model_ids: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    # Engines that run in this process (tests, embedders) have nobody who gathers their gauges.
-    state = getattr(pool, "state", None)
-    return {} if state is None else {name: state(name).get("stats", {}) for name in model_ids}
+    return {name: pool.state(name).get("stats", {}) for name in model_ids}
 
 
 def _lifespan(pool: EnginePool) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        start = getattr(pool, "start", None)
-        if start is not None:
-            await start()
+        await pool.start()
         try:
             yield
         finally:

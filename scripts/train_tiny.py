@@ -21,7 +21,7 @@ from tiny.export import export
 from tiny.training import Plan, Training
 
 _ROOT = Path(__file__).resolve().parents[1]
-STEPS = 1900
+STEPS = 1570
 SEED = 1
 
 

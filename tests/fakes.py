@@ -124,6 +124,9 @@ class FakePool:
     def info(self, model_id: str) -> EngineInfo | None:
         return INFO
 
+    async def start(self) -> None:
+        """Nothing to load."""
+
     def is_ready(self) -> bool:
         return self.ready
 

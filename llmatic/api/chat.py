@@ -11,7 +11,7 @@ from llmatic.api.chat_render import ChatChunks, ChatReply
 from llmatic.api.generate import Call, StreamOptions, now, stream_options
 from llmatic.config import ModelSpec
 from llmatic.core.types import ChatPrompt, GenerationRequest
-from llmatic.services.parameters import chat_limit, sampling_params, stop_texts
+from llmatic.services.parameters import chat_limit, min_tokens, sampling_params, stop_texts
 
 Body = dict[str, Any]
 
@@ -27,7 +27,7 @@ def parse_chat(body: Body, spec: ModelSpec, reply_id: str, client: str) -> Call:
         sampling=sampling_params(body, spec.sampling, n_logprobs=n_top),
         n_choices=n,
         max_tokens=chat_limit(body, spec.sampling),
-        min_tokens=int(body.get("min_tokens") or 0),
+        min_tokens=min_tokens(body, spec.sampling),
         stop=stop_texts(body, spec.sampling),
         ignore_eos=bool(body.get("ignore_eos")),
         client=client,

@@ -11,7 +11,13 @@ from llmatic.config import ModelSpec
 from llmatic.core.errors import InvalidRequest
 from llmatic.core.types import GenerationRequest, InfillPrompt, Prompt, TextPrompt, TokenPrompt
 from llmatic.services.generation import MAX_CHOICES, MAX_PROMPTS
-from llmatic.services.parameters import MAX_TOKEN_ID, completion_limit, sampling_params, stop_texts
+from llmatic.services.parameters import (
+    MAX_TOKEN_ID,
+    completion_limit,
+    min_tokens,
+    sampling_params,
+    stop_texts,
+)
 
 DEFAULT_PROMPT = "<|endoftext|>"
 
@@ -38,26 +44,7 @@ def parse_completion(body: Body, spec: ModelSpec, reply_id: str, client: str) ->
         raise InvalidRequest(
             "Cannot combine 'logprobs' with 'echo' when 'suffix' is given.", param="logprobs"
         )
-    # The mean log probability that ranks the choices is only kept if some log probability is.
-    wanted = 0 if n_logprobs is None and n_generated > n else n_logprobs
-    sampling = sampling_params(body, spec.sampling, n_logprobs=None if wanted is None else int(wanted))
-    stop = stop_texts(body, spec.sampling)
-    limit = completion_limit(body, spec.sampling)
-    requests = tuple(
-        GenerationRequest(
-            id=reply_id if len(prompts) == 1 else f"{reply_id}-{index}",
-            prompt=prompt,
-            sampling=sampling,
-            n_choices=n_generated,
-            max_tokens=limit,
-            min_tokens=int(body.get("min_tokens") or 0),
-            stop=stop,
-            ignore_eos=bool(body.get("ignore_eos")),
-            echo=echo and not is_infill,
-            client=client,
-        )
-        for index, prompt in enumerate(prompts)
-    )
+    requests = _requests(body, spec, prompts, n_generated, reply_id, client)
     created = now()
     offsets = tuple(0 if echo else _length(prompt) for prompt in prompts)
     prefixes = tuple(_infill_echo(prompt) if echo else "" for prompt in prompts)
@@ -83,6 +70,33 @@ def parse_completion(body: Body, spec: ModelSpec, reply_id: str, client: str) ->
         )
 
     return Call(requests, n_generated, n, reply, chunks, stream)
+
+
+def _requests(
+    body: Body, spec: ModelSpec, prompts: list[Prompt], n_generated: int, reply_id: str, client: str
+) -> tuple[GenerationRequest, ...]:
+    """One generation for each prompt."""
+    n_logprobs = body.get("logprobs")
+    if n_logprobs is None and n_generated > int(body.get("n", 1)):
+        n_logprobs = 0  # the mean that ranks the choices is only kept if some log probability is
+    sampling = sampling_params(
+        body, spec.sampling, n_logprobs=None if n_logprobs is None else int(n_logprobs)
+    )
+    return tuple(
+        GenerationRequest(
+            id=reply_id if len(prompts) == 1 else f"{reply_id}-{index}",
+            prompt=prompt,
+            sampling=sampling,
+            n_choices=n_generated,
+            max_tokens=completion_limit(body, spec.sampling),
+            min_tokens=min_tokens(body, spec.sampling),
+            stop=stop_texts(body, spec.sampling),
+            ignore_eos=bool(body.get("ignore_eos")),
+            echo=bool(body.get("echo")) and not isinstance(prompt, InfillPrompt),
+            client=client,
+        )
+        for index, prompt in enumerate(prompts)
+    )
 
 
 def _choices_of(body: Body) -> tuple[int, int]:

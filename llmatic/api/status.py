@@ -91,9 +91,7 @@ class StatusViews:
         return self._context.authenticator.is_open
 
     def _state(self, model_id: str) -> dict[str, Any]:
-        # Engines that run in this process (tests, embedders) have no process to tell about.
-        state = getattr(self._context.pool, "state", None)
-        return dict(state(model_id)) if state is not None else {"state": "ready"}
+        return dict(self._context.pool.state(model_id))
 
 
 def wants_json(accept: str) -> bool:

@@ -69,7 +69,6 @@ WORKERS = {
     "step_timeout_s": Field("step_timeout_s", readers.duration(zero=False)),
     "restart_backoff_s": Field("restart_backoff_s", readers.duration(zero=True)),
     "restart_backoff_max_s": Field("restart_backoff_max_s", readers.duration(zero=True)),
-    "socket_dir": Field("socket_dir", readers.text, "text"),
 }
 
 SAMPLING = {

@@ -33,7 +33,6 @@ class WorkerSettings:
     step_timeout_s: float = 120.0
     restart_backoff_s: float = 0.5
     restart_backoff_max_s: float = 30.0
-    socket_dir: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The interfaces between packages. Whoever implements one is found by the composition root alone."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from llmatic.core.errors import LlmaticError
 from llmatic.core.types import EngineInfo, Event, GenerationRequest
@@ -75,6 +75,10 @@ class StepEngine(Protocol):
 class EnginePool(Protocol):
     """Loaded and loadable models by registry id (never an alias)."""
 
+    async def start(self) -> None:
+        """Begin to load the models marked `preload`; does not wait for them. Raises ConfigError."""
+        ...
+
     def generate(self, model_id: str, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """As GenerationEngine.generate; loads the model first if need be. Raises Unavailable if it cannot."""
         ...
@@ -85,6 +89,10 @@ class EnginePool(Protocol):
 
     def is_ready(self) -> bool:
         """True when every model marked `preload` has decoded a token."""
+        ...
+
+    def state(self, model_id: str) -> Mapping[str, Any]:
+        """What people may want to see: `state` in a word, `stats` of the engine, process id, memory, …"""
         ...
 
     async def close(self) -> None:

@@ -57,6 +57,12 @@ def stop_texts(body: Body, defaults: Body) -> tuple[str, ...]:
     return (stop,) if isinstance(stop, str) else tuple(stop)
 
 
+def min_tokens(body: Body, defaults: Body) -> int:
+    """How many tokens a choice has before it may end."""
+    value = body.get("min_tokens")
+    return int(defaults.get("min_tokens", 0) if value is None else value)
+
+
 def completion_limit(body: Body, defaults: Body) -> int:
     """`max_tokens` of /completions: 16 unless the request or the model says otherwise."""
     value = body.get("max_tokens")

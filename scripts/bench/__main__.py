@@ -7,6 +7,7 @@ Exit code: 0 done, 1 a bar was missed and --check was given, 2 the benchmark cou
 
 import argparse
 import importlib
+import signal
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ COMMANDS = {
     "throughput": "completion tokens per second beside llama-server",
     "startup": "time of --help, size of an idle server, time to the first token",
     "many_streams": "200 streams at once: errors, cross-talk, memory",
+    "validation": "what checking a request and the whole ASGI call cost",
     "kill": "kill -9 of the worker amid running streams",
     "fuzz": "generated and hand-made broken requests on every route",
     "loadgen": "load any server on this machine and print what it did",
@@ -41,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     arguments = build_parser().parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers are stopped
     arguments.cache.mkdir(parents=True, exist_ok=True)
     try:
         result = arguments.run(arguments)

@@ -115,6 +115,9 @@ class NullPool:
     def state(self, _model_id: str) -> dict[str, Any]:
         return {"state": "ready"}
 
+    async def start(self) -> None:
+        pass
+
     async def generate(self, _model_id: str, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         yield Started(1)
         for index in range(request.n_choices):

@@ -37,7 +37,7 @@ class Score:
 def _with_llama(path: Path) -> Generate:
     import llama_cpp
 
-    llm = llama_cpp.Llama(str(path), n_ctx=2048, n_threads=2, verbose=False, seed=0)
+    llm = llama_cpp.Llama(str(path), n_ctx=2048, n_threads=1, verbose=False, seed=0)
 
     def generate(prompt: str) -> str:
         ids = llm.tokenize(prompt.encode(), add_bos=False, special=True)

@@ -33,7 +33,7 @@ class Plan:
     peak_rate: float = 4e-3
     warmup_steps: int = 100
     horizon_steps: int = 2600
-    cooldown_steps: int = 300
+    cooldown_steps: int = 255
     weight_decay: float = 0.05
     half_precision: bool = True
 

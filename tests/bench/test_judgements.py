@@ -66,7 +66,7 @@ def test_verdicts_on_a_broken_request() -> None:
 
 
 def test_routes_and_fields_come_from_the_contract() -> None:
-    schemas = {
+    schemas: dict[str, Any] = {
         "Base": {"properties": {"model": {}}},
         "Chat": {"allOf": [{"$ref": "#/components/schemas/Base"}]},
     }

@@ -31,7 +31,6 @@ def test_sections_and_short_names(path: Path) -> None:
         path, LLMATIC_SERVER__DRAIN_TIMEOUT_S="5m", LLMATIC_PORT="9", LLMATIC_HOST="::", HOME="/"
     ).server
     assert (server.drain_timeout_s, server.port, server.host) == (300, 9, "::")
-    assert load(path, LLMATIC_WORKERS__SOCKET_DIR="123").workers.socket_dir == "123"
 
 
 @pytest.mark.parametrize("raw", ["abcdefgh,12345678", "[abcdefgh, '12345678']", " abcdefgh , 12345678,"])

@@ -71,7 +71,7 @@ def test_which_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_keys_without_a_value_keep_their_default(tmp_path: Path) -> None:
-    text = "server:\nworkers:\n  socket_dir:\nmodels:\n  m:\n    source: /x\n    threads:\n    sampling:\n"
+    text = "server:\n  host:\nworkers:\nmodels:\n  m:\n    source: /x\n    threads:\n    sampling:\n"
     assert load(tmp_path, text) == Settings(models={"m": ModelSpec(id="m", source="/x")})
 
 

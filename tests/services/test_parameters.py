@@ -6,7 +6,13 @@ import pytest
 
 from llmatic.core.errors import InvalidRequest
 from llmatic.core.types import SamplingParams
-from llmatic.services.parameters import chat_limit, completion_limit, sampling_params, stop_texts
+from llmatic.services.parameters import (
+    chat_limit,
+    completion_limit,
+    min_tokens,
+    sampling_params,
+    stop_texts,
+)
 
 
 def test_defaults_are_openais() -> None:
@@ -58,3 +64,9 @@ def test_limits() -> None:
     assert chat_limit({"max_completion_tokens": 4}, {"max_tokens": 50}) == 4
     with pytest.raises(InvalidRequest):
         chat_limit({"max_tokens": 3, "max_completion_tokens": 3}, {})
+
+
+def test_min_tokens_of_the_request_come_before_those_of_the_model() -> None:
+    assert min_tokens({}, {}) == 0
+    assert min_tokens({}, {"min_tokens": 2}) == 2
+    assert min_tokens({"min_tokens": 0}, {"min_tokens": 2}) == 0

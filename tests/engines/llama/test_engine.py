@@ -22,10 +22,12 @@ from llmatic.core.types import (
     SamplingParams,
     Started,
     TextPrompt,
+    TokenLogprob,
     TokenPrompt,
 )
 from llmatic.engines.llama import create
 from llmatic.engines.llama.engine import LlamaEngine
+from llmatic.engines.llama.sequences import Sequence
 from tests.engines.llama.small_model import spec_of, write_model
 
 pytestmark = pytest.mark.anyio
@@ -91,25 +93,56 @@ async def test_info(engine: LlamaEngine) -> None:
     assert isinstance(engine, StepEngine)
 
 
+async def choose(engine: LlamaEngine, prompts: list[str], *, together: bool) -> list[list[TokenLogprob]]:
+    """The greedy tokens that follow each prompt, with their runners-up."""
+    params = replace(GREEDY, n_logprobs=2)
+
+    async def one(prompt: str) -> list[TokenLogprob]:
+        answer = await ask(engine, prompt, sampling=params, max_tokens=60, ignore_eos=True)
+        return [entry for delta in answer.deltas for entry in delta.logprobs]
+
+    if together:
+        return await asyncio.gather(*map(one, prompts))
+    return [await one(prompt) for prompt in prompts]
+
+
+def assert_same_choices(found: list[list[TokenLogprob]], wanted: list[list[TokenLogprob]]) -> None:
+    """Equal up to the first decision so close that the arithmetic's rounding, which depends on the batch, tips it."""
+    n_compared = 0
+    for some, others in zip(found, wanted, strict=True):
+        for ours, theirs in zip(some, others, strict=True):
+            if theirs.top[0].logprob - theirs.top[1].logprob < 0.02:
+                break
+            assert ours.token_id == theirs.token_id
+            n_compared += 1
+    assert n_compared > 10 * len(found)
+
+
 async def test_many_requests_at_once_get_what_they_get_alone(model_path: Path) -> None:
-    async with opened(model_path, parallel=8, options=EXACT) as engine:
+    async with opened(model_path, parallel=8, context=2048, options=EXACT) as engine:
         prompts = [f"prompt {n} " * (n % 5 + 1) for n in range(24)]
-        together = await asyncio.gather(*(ask(engine, p, max_tokens=20) for p in prompts))
-        for prompt, answer in zip(prompts, together, strict=True):
-            assert (await ask(engine, prompt, max_tokens=20)).texts == answer.texts
+        together = await choose(engine, prompts, together=True)
+        assert_same_choices(together, await choose(engine, prompts, together=False))
 
 
 async def test_a_full_cache_pauses_and_loses_nothing(model_path: Path) -> None:
-    prompts = [f"{n} and so it went" for n in range(6)]
-    fields: dict[str, Any] = {"max_tokens": 100, "sampling": SamplingParams(temperature=0.7, seed=5), "ignore_eos": True}
-    async with opened(model_path, parallel=6, context=512, options=EXACT) as engine:
-        paused = await asyncio.gather(*(ask(engine, p, **fields) for p in prompts))
+    async with opened(model_path, parallel=6, context=256, options=EXACT) as engine:
+        prompts = [f"{n} and so it went on" for n in range(6)]
+        paused = await choose(engine, prompts, together=True)
         assert engine.stats()["preemptions_total"] > 0
-    async with opened(model_path, parallel=6, context=4096, options=EXACT) as engine:
-        roomy = await asyncio.gather(*(ask(engine, p, **fields) for p in prompts))
-        assert engine.stats()["preemptions_total"] == 0
-    assert [a.texts for a in paused] == [a.texts for a in roomy]
-    assert [a.usage for a in paused] == [a.usage for a in roomy]
+        assert_same_choices(paused, await choose(engine, prompts, together=False))
+
+
+async def test_pausing_keeps_every_count(model_path: Path) -> None:
+    async with opened(model_path, parallel=6, context=256) as engine:
+        params = SamplingParams(seed=5, n_logprobs=0)
+        answers = await asyncio.gather(
+            *(ask(engine, f"{n} times", max_tokens=100, sampling=params, ignore_eos=True) for n in range(6))
+        )
+        assert engine.stats()["preemptions_total"] > 0
+    for answer in answers:
+        assert answer.usage.n_completion_tokens == 100
+        assert sum(len(d.logprobs) for d in answer.deltas) == 100
 
 
 async def test_more_choices_than_slots(model_path: Path) -> None:
@@ -161,7 +194,7 @@ async def test_prompt_log_probabilities_agree_with_generated_ones(model_path: Pa
         longer = TokenPrompt(ids + tuple(e.token_id for e in drawn))
         echoed = await ask_for(engine, GenerationRequest("b", longer, params, max_tokens=0, echo=True))
         scores = [e.logprob for e in echoed.deltas[0].logprobs[5:]]
-        assert scores == pytest.approx([e.logprob for e in drawn], abs=1e-4)
+        assert scores == pytest.approx([e.logprob for e in drawn], abs=0.02)
 
 
 @pytest.mark.parametrize("echo", [True, False])
@@ -305,12 +338,20 @@ async def test_a_model_of_nans_is_refused_at_load(tmp_path: Path) -> None:
 
 
 async def test_damaged_rows_fail_their_request_alone(engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = engine._loaded.backend
-    honest = backend.logits
-    monkeypatch.setattr(backend, "logits", lambda row: honest(row) * (float("nan") if row == 1 else 1.0))
-    fields: dict[str, Any] = {"max_tokens": 300, "ignore_eos": True}
-    results = await asyncio.gather(*(ask(engine, **fields) for _ in range(2)), return_exceptions=True)
-    assert sorted(type(r).__name__ for r in results) == ["Answer", "EngineFailed"]
+    backend, runner = engine._loaded.backend, engine._loaded.runner
+    honest, draw = backend.logits, runner._draw
+
+    def poisoned(sequence: Sequence, row: int, is_shared: bool) -> None:
+        factor = float("nan") if sequence.group.prompt[0] == ord("!") else 1.0
+        backend.logits = lambda row: honest(row) * factor  # type: ignore[method-assign]
+        draw(sequence, row, is_shared)
+
+    monkeypatch.setattr(runner, "_draw", poisoned)
+    good, bad = await asyncio.gather(
+        ask(engine, "hello", max_tokens=90), ask(engine, "!", max_tokens=90), return_exceptions=True
+    )
+    assert isinstance(good, Answer)
+    assert isinstance(bad, EngineFailed)
 
 
 async def test_a_failing_step_fails_the_requests_and_the_engine_lives(
