@@ -71,9 +71,7 @@ def main() -> None:
         return
     model = training.model.to("cpu").eval()
     scores = evaluate.evaluate(evaluate.generator(args.out, model, tokenizer), args.eval_examples)
-    made = report.Made(
-        model.n_params(), size, training.step, args.seed, training.seconds, args.device, args.threads
-    )
+    made = report.Made(model.n_params(), size, training.step, args.seed, training.seconds, args.device)
     report.write(args.report, made, scores, report.samples(evaluate.generator(args.out, model, tokenizer)))
     print(report.table(scores))
 

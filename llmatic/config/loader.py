@@ -49,6 +49,8 @@ def _default_models() -> Table:
     tiny = {"source": ("builtin:llmatic-tiny", "str"), "preload": ("true", "bool")}
     numbers = {"context": ("8192", "int"), "parallel": ("16", "int")}
     values: dict[str, Node] = {key: Scalar(at, *value) for key, value in (tiny | numbers).items()}
+    # So small a model is right at its likeliest token and rarely elsewhere.
+    values["sampling"] = Table(at, {"temperature": Scalar(at, "0", "int")}, {"temperature": at})
     table = Table(at, values, dict.fromkeys(values, at))
     return Table(at, {"llmatic-tiny": table}, {"llmatic-tiny": at})
 

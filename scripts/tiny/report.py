@@ -44,7 +44,8 @@ training was shorter than 300, and nothing was longer than 1024.
 
 `scripts/train_tiny.py` trained it for {steps:,} steps from seed {seed}, which took
 {minutes:.0f} minutes on {where}. All data comes from the generator in `scripts/tiny/data/`; no other text is
-used. To make it again:
+used. The same data and the same order of it follow from the seed; how a processor rounds does not, so
+a second run gives a model that is alike, not one that is equal to the bit. To make it again:
 
 ```
 pip install -r scripts/tiny/requirements.txt
@@ -82,7 +83,6 @@ class Made:
     seed: int
     seconds: float
     device: str
-    threads: int
 
 
 def table(scores: list[Score]) -> str:
@@ -106,7 +106,7 @@ def _cell(text: str) -> str:
 
 def write(path: Path, made: Made, scores: list[Score], examples: list[tuple[str, str]]) -> None:
     """Writes the page."""
-    where = f"{made.threads} CPU threads" if made.device == "cpu" else "a GPU"
+    where = "a CPU" if made.device == "cpu" else "a GPU"
     rows = [
         f"| {'chat' if at < len(_EXAMPLES) else 'text'} | {_cell(q)} | {_cell(a)} |"
         for at, (q, a) in enumerate(examples)

@@ -9,9 +9,7 @@ if TYPE_CHECKING:
     from llmatic.engines.llama.engine import LlamaEngine
 
 
-def create(
-    spec: ModelSpec, on_progress: Callable[[float | None, str], None] | None = None
-) -> "LlamaEngine":
+def create(spec: ModelSpec, on_progress: Callable[[float | None, str], None] | None = None) -> "LlamaEngine":
     """Load the model of `spec`; blocks until a token was decoded. Raises ConfigError.
 
     `on_progress` is told a share from 0 to 1 (None: unknown) and what is being done.

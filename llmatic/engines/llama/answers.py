@@ -23,7 +23,14 @@ class Answer:
     )  # fmt: skip
 
     def __init__(
-        self, index: int, sampler: Sampler, stops: Sequence[str], max_tokens: int, vocabulary: Vocabulary, *, wants_logprobs: bool
+        self,
+        index: int,
+        sampler: Sampler,
+        stops: Sequence[str],
+        max_tokens: int,
+        vocabulary: Vocabulary,
+        *,
+        wants_logprobs: bool,
     ) -> None:
         self._index = index
         self.sampler = sampler
@@ -53,13 +60,11 @@ class Answer:
         else:
             entry = describe(self._vocabulary, sample, self._pieces[token]) if self._wants_logprobs else None
             text = stream.push(self._pieces[token], self._texts[token], entry)
-            if stream.is_stopped:
-                self.finish_reason = "stop"
-            elif self.n_tokens >= self._max_tokens:
+            if self.n_tokens >= self._max_tokens:
                 self.finish_reason = "length"
                 text += stream.finish()
-                if stream.is_stopped:
-                    self.finish_reason = "stop"
+            if stream.is_stopped:
+                self.finish_reason = "stop"
         if not text and self.finish_reason is None:
             return None
         n_unsent, self._n_unsent = self._n_unsent, 0
@@ -121,7 +126,7 @@ class Generation:
         self._scores.append(describe(self._vocabulary, sample, self._vocabulary.spell_one(sample.token)))
 
     def echo(self) -> list[Delta]:
-        """The prompt's text for every choice, with the scores that were added; the last Delta if no token is wanted."""
+        """The prompt's text for every choice, with its scores; the last Delta if no token is wanted."""
         prompt, vocabulary, request = self.prepared.prompt, self._vocabulary, self.prepared.request
         logprobs: tuple[TokenLogprob, ...] = ()
         if request.sampling.n_logprobs is not None:
@@ -129,9 +134,7 @@ class Generation:
             was_written = self.prepared.echo.encode().startswith(first.data)
             logprobs = ((first,) if was_written else ()) + tuple(self._scores)
         reason: FinishReason | None = None if self.prepared.max_tokens else "length"
-        return [
-            Delta(index, self.prepared.echo, 0, logprobs, reason) for index in range(request.n_choices)
-        ]
+        return [Delta(index, self.prepared.echo, 0, logprobs, reason) for index in range(request.n_choices)]
 
     def finished(self) -> Finished:
         """The last event."""

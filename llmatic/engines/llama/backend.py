@@ -9,10 +9,11 @@ Never decides what to decode: that is the scheduler's work.
 import ctypes
 from collections.abc import Callable, Sequence
 from enum import Enum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import llama_cpp as C  # noqa: N812 - read it as "the C library"
+import llama_cpp as C
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +24,16 @@ from llmatic.engines.llama.options import MAX_SEQUENCES, Options
 
 N_SCORED_ROWS_MAX = 32
 _NO_ROOM, _ABORTED = 1, 2
-_CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}  # ggml.h
+_CACHE_TYPES = {
+    "f32": 0,
+    "f16": 1,
+    "q4_0": 2,
+    "q4_1": 3,
+    "q5_0": 6,
+    "q5_1": 7,
+    "q8_0": 8,
+    "bf16": 30,
+}  # ggml.h
 
 
 class DecodeResult(Enum):
@@ -41,7 +51,9 @@ class Backend:
     `n_batch` rows of which at most `n_outputs_max` give logits.
     """
 
-    def __init__(self, model: Model, options: Options, *, n_context: int, n_sequences: int, n_threads: int) -> None:
+    def __init__(
+        self, model: Model, options: Options, *, n_context: int, n_sequences: int, n_threads: int
+    ) -> None:
         """Allocate the cache. Raises ConfigError with llama.cpp's last words if it cannot."""
         silence()
         if not 1 <= n_sequences <= MAX_SEQUENCES:
@@ -77,7 +89,9 @@ class Backend:
         self.n_outputs_max = min(self.n_batch, n_sequences + N_SCORED_ROWS_MAX)
         if self.n_batch < n_sequences:
             self.close()
-            raise ConfigError(f"a context of {n_context} tokens is too small for {n_sequences} parallel sequences")
+            raise ConfigError(
+                f"a context of {n_context} tokens is too small for {n_sequences} parallel sequences"
+            )
         self._batch = _Batch(self.n_batch)
         self._rows: NDArray[np.float32] | None = None
 
@@ -129,17 +143,19 @@ class Backend:
             raise ValueError("a slot is out of range")
         if len(outputs) > self.n_outputs_max or any(not 0 <= row < len(tokens) for row in outputs):
             raise ValueError("too many output rows, or one that is not in the batch")
-        if any(a >= b for a, b in zip(outputs, outputs[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(outputs)):
             raise ValueError("output rows must ascend")
         lengths: dict[int, int] = {}
         for slot, position in zip(slots, positions, strict=True):
             if position != lengths.get(slot, self._length[slot]):
-                raise ValueError(f"slot {slot} goes on at {lengths.get(slot, self._length[slot])}, not {position}")
+                raise ValueError(
+                    f"slot {slot} goes on at {lengths.get(slot, self._length[slot])}, not {position}"
+                )
             lengths[slot] = position + 1
         return lengths
 
     def logits(self, index: int) -> NDArray[np.float32]:
-        """Logits of the `index`-th output row of the last decode: a writable view, valid until the next one."""
+        """Logits of the last decode's `index`-th output row: a writable view, valid until the next decode."""
         if self._rows is None or not 0 <= index < len(self._rows):
             raise ValueError(f"there is no output row {index}")
         row: NDArray[np.float32] = self._rows[index]
@@ -198,8 +214,8 @@ class _Batch:
         self._flag = np.zeros(n_rows, np.int8)
         addresses = self._slot.ctypes.data + np.arange(n_rows, dtype=np.uint64) * self._slot.itemsize
         self._slot_pointers = addresses.astype(np.uint64)
-        pointer = ctypes.POINTER
-        self._struct = C.llama_batch()
+        pointer: Any = ctypes.POINTER
+        self._struct: Any = C.llama_batch()
         self._struct.token = ctypes.cast(self._token.ctypes.data, pointer(ctypes.c_int32))
         self._struct.pos = ctypes.cast(self._position.ctypes.data, pointer(ctypes.c_int32))
         self._struct.n_seq_id = ctypes.cast(self._n_slots.ctypes.data, pointer(ctypes.c_int32))
@@ -222,7 +238,7 @@ class _Batch:
 class _Interruption:
     """llama.cpp's abort callback without Python in it: libc's strlen over a string that grows from "" to "x".
 
-    It is asked hundreds of times per decode by the compute threads; a Python function would need the GIL there.
+    The compute threads ask it hundreds of times per decode; a Python function would need the GIL there.
     """
 
     def __init__(self, params: Any) -> None:

@@ -20,7 +20,16 @@ class TextStream:
     `is_stopped` turns true when a stop string has been found; what follows it is dropped.
     """
 
-    __slots__ = ("_decoder", "_entries", "_held", "_hold_back", "_n_released", "_pending", "_stops", "is_stopped")
+    __slots__ = (
+        "_decoder",
+        "_entries",
+        "_held",
+        "_hold_back",
+        "_n_released",
+        "_pending",
+        "_stops",
+        "is_stopped",
+    )
 
     def __init__(self, stops: Sequence[str] = ()) -> None:
         """Empty stop strings are ignored."""
@@ -34,7 +43,7 @@ class TextStream:
         self.is_stopped = False
 
     def push(self, piece: bytes, text: str | None = None, entry: TokenLogprob | None = None) -> str:
-        """Add a token's bytes (`text`: the same decoded, if it is whole UTF-8); returns text that may go out."""
+        """Add a token's bytes (`text`: the same decoded, if whole UTF-8); returns what may go out."""
         if entry is not None:
             self._entries.append((self._n_released + len(self._held), entry))
         if text is None or self._pending:

@@ -1,9 +1,9 @@
 """The llama.cpp engine: one loaded model, many requests at once.
 
 Owns two threads. The engine thread loads the model, owns its context and runs the steps; nothing else calls
-llama.cpp on that context, and llama.cpp's compute threads inherit its priority. The intake thread, at the lowest
-priority, renders and tokenises. Requests and cancellations come in by an inbox that is read between steps; an
-idle engine sleeps on it. All events of a step leave in one call.
+llama.cpp on that context, and llama.cpp's compute threads inherit its priority. The intake thread, at the
+lowest priority, renders and tokenises. Requests and cancellations come in by an inbox that is read between
+steps; an idle engine sleeps on it. All events of a step leave in one call.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from llmatic.engines.llama.answers import Generation
 from llmatic.engines.llama.bridge import Bridge
 from llmatic.engines.llama.intake import Prepared
 from llmatic.engines.llama.loading import Loaded, Progress, load
+from llmatic.engines.llama.sequences import count_cells
 from llmatic.engines.llama.threads import yield_to_compute
 
 _LOG = logging.getLogger(__name__)
@@ -55,7 +56,9 @@ class LlamaEngine:
         self._step_began: float | None = None
         self._finish_times: deque[float] = deque(maxlen=_RATE_WINDOW)
         ready: SimpleQueue[Loaded | BaseException] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, args=(ready,), name=f"engine-{spec.id}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(ready,), name=f"engine-{spec.id}", daemon=True
+        )
         self._thread.start()
         loaded = ready.get()
         if isinstance(loaded, BaseException):
@@ -80,7 +83,9 @@ class LlamaEngine:
             is_crowded = len(self._ids) >= self._spec.parallel + self._spec.max_queue
             self._ids.add(request.id)
         if is_crowded:
-            self._inbox.put(("refuse", (request.id, QueueFull("The model is overloaded. Please retry later."))))
+            self._inbox.put(
+                ("refuse", (request.id, QueueFull("The model is overloaded. Please retry later.")))
+            )
             return
         try:
             self._readers.submit(self._prepare, request, next(self._arrivals))
@@ -119,7 +124,7 @@ class LlamaEngine:
             "requests_refused_total": self._n_refused,
             "sequences_running": len(running),
             "sequences_waiting": len(scheduler.waiting),
-            "cells_used": sum(s.n_computed - s.n_shared for s in running),
+            "cells_used": count_cells(running),
             "cells_total": scheduler.limits.n_context,
             "preemptions_total": scheduler.n_preemptions,
             "tokens_generated_total": runner.n_generated,
@@ -136,7 +141,8 @@ class LlamaEngine:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        self._readers.shutdown(wait=True, cancel_futures=True)  # it reads the vocabulary, which dies with the model
+        # The intake thread reads the vocabulary, which dies with the model: it must be idle first.
+        self._readers.shutdown(wait=True, cancel_futures=True)
         self._loaded.backend.interrupt()
         self._inbox.put(("close", None))
         self._thread.join()

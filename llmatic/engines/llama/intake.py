@@ -52,7 +52,9 @@ class Intake:
         if not 1 <= request.n_choices <= MAX_CHOICES:
             raise InvalidRequest(f"{request.n_choices} is not between 1 and {MAX_CHOICES} - 'n'", param="n")
         if request.max_tokens is not None and request.max_tokens < 0:
-            raise InvalidRequest(f"{request.max_tokens} is less than the minimum of 0 - 'max_tokens'", param="max_tokens")
+            raise InvalidRequest(
+                f"{request.max_tokens} is less than the minimum of 0 - 'max_tokens'", param="max_tokens"
+            )
 
     def _check_sampling(self, params: SamplingParams) -> None:
         numbers = {
@@ -70,11 +72,14 @@ class Intake:
         if params.top_k < 0:
             raise InvalidRequest("'top_k' must not be negative; 0 is off.", param="top_k")
         if params.n_logprobs is not None and not 0 <= params.n_logprobs <= MAX_LOGPROBS:
-            raise InvalidRequest(f"At most {MAX_LOGPROBS} log probabilities can be returned.", param="logprobs")
+            raise InvalidRequest(
+                f"At most {MAX_LOGPROBS} log probabilities can be returned.", param="logprobs"
+            )
         for token, bias in params.logit_bias:
             if not 0 <= token < self._n_vocab:
                 raise InvalidRequest(
-                    f"Invalid key in 'logit_bias': {token}. This model's token ids run from 0 to {self._n_vocab - 1}.",
+                    f"Invalid key in 'logit_bias': {token}. "
+                    f"This model's token ids run from 0 to {self._n_vocab - 1}.",
                     param="logit_bias",
                 )
             if not (math.isfinite(bias) and abs(bias) <= MAX_BIAS):
@@ -96,8 +101,8 @@ class Intake:
                 param="messages",
             )
         return ContextLengthExceeded(
-            f"This model's maximum context length is {limit} tokens. However, you requested {n_prompt + wanted} "
-            f"tokens ({n_prompt} in the messages, {wanted} in the completion). Please reduce the length of the "
-            "messages or completion.",
+            f"This model's maximum context length is {limit} tokens. However, you requested "
+            f"{n_prompt + wanted} tokens ({n_prompt} in the messages, {wanted} in the completion). "
+            "Please reduce the length of the messages or completion.",
             param="messages",
         )

@@ -8,7 +8,7 @@ from collections import deque
 from functools import cache
 from typing import Any
 
-import llama_cpp as C  # noqa: N812 - read it as "the C library"
+import llama_cpp as C
 
 _WORST_LEVELS = (3, 4)  # GGML_LOG_LEVEL_WARN, GGML_LOG_LEVEL_ERROR
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import llama_cpp as C  # noqa: N812 - read it as "the C library"
+import llama_cpp as C
 
 from llmatic.core.errors import ConfigError
 from llmatic.engines.llama.log import last_lines, silence
@@ -59,9 +59,7 @@ class Model:
         self.n_context_train = int(C.llama_model_n_ctx_train(self.handle))
         self.size_bytes = int(C.llama_model_size(self.handle))
         self.description = self._read_description()
-        self.can_fork = not (
-            C.llama_model_is_recurrent(self.handle) or C.llama_model_is_hybrid(self.handle)
-        )
+        self.can_fork = not (C.llama_model_is_recurrent(self.handle) or C.llama_model_is_hybrid(self.handle))
         template = C.llama_model_chat_template(self.handle, None)
         self.chat_template: str | None = template.decode("utf-8", "replace") if template else None
 
@@ -109,8 +107,21 @@ class Model:
 
 
 _ENCODERS = frozenset(
-    "bert nomic-bert nomic-bert-moe jina-bert-v2 jina-bert-v3 neo-bert modern-bert eurobert t5encoder "
-    "gemma-embedding llama-embed wavtokenizer-dec clip".split()
+    [
+        "bert",
+        "nomic-bert",
+        "nomic-bert-moe",
+        "jina-bert-v2",
+        "jina-bert-v3",
+        "neo-bert",
+        "modern-bert",
+        "eurobert",
+        "t5encoder",
+        "gemma-embedding",
+        "llama-embed",
+        "wavtokenizer-dec",
+        "clip",
+    ]
 )
 
 

@@ -64,7 +64,7 @@ _BOOLEAN: tuple[Callable[[Any], bool], str] = (lambda v: isinstance(v, bool), "t
 
 
 def read_options(spec: ModelSpec) -> Options:
-    """The options of `spec`, checked. Raises ConfigError naming the model, the key and the nearest valid key."""
+    """The options of `spec`, checked. Raises ConfigError naming model, key and the nearest valid key."""
     known = {field.name for field in fields(Options)}
     given: dict[str, Any] = {}
     for key, value in spec.options.items():
@@ -77,7 +77,9 @@ def read_options(spec: ModelSpec) -> Options:
             raise ConfigError(f"model '{spec.id}': option '{key}' must be {wanted}, not {value!r}")
         given[key] = tuple(value) if key == "tensor_split" else value
     if not 1 <= spec.parallel <= MAX_SEQUENCES:
-        raise ConfigError(f"model '{spec.id}': parallel must be from 1 to {MAX_SEQUENCES}, not {spec.parallel}")
+        raise ConfigError(
+            f"model '{spec.id}': parallel must be from 1 to {MAX_SEQUENCES}, not {spec.parallel}"
+        )
     if spec.context is not None and spec.context < 1:
         raise ConfigError(f"model '{spec.id}': context must be positive, not {spec.context}")
     if spec.threads is not None and spec.threads < 1:

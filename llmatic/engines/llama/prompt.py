@@ -40,7 +40,9 @@ class Template(Protocol):
 class PromptReader:
     """Turns the prompts of one model's requests into token ids."""
 
-    def __init__(self, vocabulary: Vocabulary, template: Template | None, *, template_error: str | None = None) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, template: Template | None, *, template_error: str | None = None
+    ) -> None:
         """`template` None: chats are refused, with `template_error` if that says why."""
         self._vocabulary = vocabulary
         self._template = template
@@ -65,7 +67,7 @@ class PromptReader:
         return self._vocabulary.spell(ids).decode("utf-8", "replace")
 
     def _begin(self, ids: list[int]) -> list[int]:
-        """With BOS in front where the model wants one, once; an empty prompt starts from BOS or the end token."""
+        """With BOS in front, once, where the model wants it; an empty prompt becomes BOS or the end token."""
         vocabulary = self._vocabulary
         bos = vocabulary.bos
         if vocabulary.add_bos and bos is not None and ids[:1] != [bos]:
@@ -80,7 +82,7 @@ class PromptReader:
         for token in ids:
             if not 0 <= token < n_vocab:
                 raise InvalidRequest(
-                    f"Invalid token id {token} in 'prompt': this model's token ids run from 0 to {n_vocab - 1}.",
+                    f"Invalid token id {token} in 'prompt': this model's ids run from 0 to {n_vocab - 1}.",
                     param="prompt",
                 )
         return list(ids) or self._begin([])
@@ -109,7 +111,7 @@ class PromptReader:
 
 
 class _Literals:
-    """Control-token texts that users typed, and the placeholders that stand for them while a template runs."""
+    """Control-token texts that users typed, and what stands for them while a template runs."""
 
     def __init__(self, vocabulary: Vocabulary, texts: Sequence[str]) -> None:
         self._vocabulary = vocabulary
@@ -160,6 +162,8 @@ def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def _strings(value: Any) -> list[str]:
-    found: list[str] = []
-    _map_strings(value, lambda text: found.append(text) or text)
-    return found
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return [text for item in value for text in _strings(item)] if isinstance(value, list | tuple) else []

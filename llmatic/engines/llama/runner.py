@@ -43,6 +43,7 @@ class Runner:
         if generation.needs_computing:
             self.scheduler.submit(generation.group)
         self._live[generation.id] = generation
+        self.n_prompt += len(generation.prepared.prompt)
         self.events.append((generation.id, Started(len(generation.prepared.prompt))))
         is_scored = not generation.group.n_to_score
         if is_scored and (generation.prepared.request.echo or not generation.needs_computing):
@@ -95,7 +96,6 @@ class Runner:
             generation = self._live.get(sequence.group.id)
             if generation is None:
                 continue
-            self.n_prompt += 1
             token = sequence.tokens[position + 1]
             logits = self._backend.logits(row)
             try:

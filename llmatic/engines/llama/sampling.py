@@ -45,16 +45,30 @@ class Sample:
     top: tuple[tuple[int, float], ...] = ()
 
 
+class Weights:
+    """Unnormalised probabilities; `values` of shape (n_vocab,), zero-padded to whole `blocks`."""
+
+    def __init__(self, n_vocab: int) -> None:
+        self._padded = np.zeros(-(-n_vocab // _BLOCK) * _BLOCK, np.float32)
+        self._ones = np.ones(_BLOCK, np.float32)
+        self.values: Floats = self._padded[:n_vocab]
+        self.blocks: Floats = self._padded.reshape(-1, _BLOCK)
+
+    def block_sums(self) -> Floats:
+        """The sum of each block; a product with ones is far quicker than a sum along an axis."""
+        return np.asarray(np.dot(self.blocks, self._ones), np.float32)
+
+    def total(self) -> float:
+        """The sum of all."""
+        return float(self.block_sums().sum(dtype=np.float64))
+
+
 class Workspace:
     """Scratch rows that all samplers of an engine share: sampling is one row at a time."""
 
     def __init__(self, n_vocab: int) -> None:
-        self.n_vocab = n_vocab
-        self.n_blocks = -(-n_vocab // _BLOCK)
-        self._padded = np.zeros(self.n_blocks * _BLOCK, np.float32)
-        self.weights: Floats = self._padded[:n_vocab]
-        self.blocks: Floats = self._padded.reshape(self.n_blocks, _BLOCK)
-        self.ones: Floats = np.ones(_BLOCK, np.float32)
+        self.weights = Weights(n_vocab)
+        self.spare = Weights(n_vocab)
         self.row: Floats = np.zeros(n_vocab, np.float32)
 
 
@@ -168,28 +182,28 @@ class Sampler:
         return int(ids[min(int(chosen), n_kept - 1)])
 
     def _draw_unsorted(self, row: Floats, peak: float) -> int:
-        params, space = self._params, self._space
-        weights = space.weights
-        np.subtract(row, np.float32(peak), out=weights)
+        params = self._params
+        weights, spare = self._space.weights, self._space.spare
+        values = weights.values
+        np.subtract(row, np.float32(peak), out=values)
         if params.temperature != 1.0:
-            np.multiply(weights, np.float32(1.0 / params.temperature), out=weights)
-        np.exp(weights, out=weights)
+            np.multiply(values, np.float32(1.0 / params.temperature), out=values)
+        np.exp(values, out=values)
         if _SORTED_TOP_K < params.top_k < len(row):
-            border = np.partition(weights, len(row) - params.top_k)[len(row) - params.top_k]
-            weights[weights < border] = 0.0
-        nucleus = math.inf
-        if params.top_p < 1.0:
-            nucleus = params.top_p * float(weights.sum(dtype=np.float64))
+            border = np.partition(values, len(row) - params.top_k)[len(row) - params.top_k]
+            values[values < border] = 0.0
+        nucleus = params.top_p * weights.total() if params.top_p < 1.0 else math.inf
         if params.min_p > 0.0:
-            weights[weights < params.min_p] = 0.0
+            np.multiply(values, values >= np.float32(params.min_p), out=values)
         while True:
-            token = _pick(space, self._random.random())
-            if nucleus == math.inf or weights[token] >= 1.0:
+            token = _pick(weights, self._random.random())
+            weight = weights.values[token]
+            if nucleus == math.inf or weight >= 1.0:
                 return token
-            likelier = weights > weights[token]
-            if float(weights.sum(dtype=np.float64, where=likelier)) < nucleus:
+            np.multiply(weights.values, weights.values > weight, out=spare.values)
+            if spare.total() < nucleus:
                 return token
-            np.multiply(weights, likelier, out=weights)
+            weights, spare = spare, weights
 
 
 class _Counts:
@@ -215,24 +229,24 @@ class _Counts:
         return self._ids[:n], self._counts[:n]
 
 
-def _pick(space: Workspace, uniform: float) -> int:
+def _pick(weights: Weights, uniform: float) -> int:
     """The index at which the cumulated weights pass `uniform` of their total."""
-    sums = np.dot(space.blocks, space.ones).cumsum(dtype=np.float64)
+    sums = weights.block_sums().cumsum(dtype=np.float64)
     target = uniform * sums[-1]
-    block = min(int(np.searchsorted(sums, target, "right")), space.n_blocks - 1)
-    inside = space.blocks[block].cumsum(dtype=np.float64)
+    block = min(int(np.searchsorted(sums, target, "right")), len(sums) - 1)
+    inside = weights.blocks[block].cumsum(dtype=np.float64)
     rest = target - (sums[block - 1] if block else 0.0)
     place = int(np.searchsorted(inside, min(rest, inside[-1] * (1 - 1e-12)), "right"))
     token = block * _BLOCK + min(place, _BLOCK - 1)
-    if token < space.n_vocab and space.weights[token] > 0.0:
+    if token < len(weights.values) and weights.values[token] > 0.0:
         return token
-    return int(space.weights.argmax())  # rounding led past the last weight
+    return int(weights.values.argmax())  # rounding led past the last weight
 
 
 def largest(row: Floats, k: int) -> Ids:
     """Ids of the `k` largest logits, largest first, of equal ones the lower id first.
 
-    The k-th largest block maximum bounds the k-th largest logit from below, so that only what passes it is sorted.
+    The k-th largest block maximum bounds the k-th largest logit from below: only what passes it is sorted.
     """
     n_blocks = len(row) // _PEAK_BLOCK
     candidates: Ids
@@ -243,7 +257,9 @@ def largest(row: Floats, k: int) -> Ids:
         blocks = np.flatnonzero(peaks >= border)
         inside = np.flatnonzero(body[blocks] >= border)
         tail = np.flatnonzero(row[n_blocks * _PEAK_BLOCK :] >= border) + n_blocks * _PEAK_BLOCK
-        candidates = np.concatenate([blocks[inside // _PEAK_BLOCK] * _PEAK_BLOCK + inside % _PEAK_BLOCK, tail])
+        candidates = np.concatenate(
+            [blocks[inside // _PEAK_BLOCK] * _PEAK_BLOCK + inside % _PEAK_BLOCK, tail]
+        )
     else:
         k = min(k, len(row))
         border = np.partition(row, len(row) - k)[len(row) - k]
@@ -257,9 +273,10 @@ def log_sum_exp(row: Floats, space: Workspace) -> float:
     peak = float(row.max())
     if not math.isfinite(peak):
         raise BadLogits
-    np.subtract(row, np.float32(peak), out=space.weights)
-    np.exp(space.weights, out=space.weights)
-    return peak + math.log(float(np.dot(space.blocks, space.ones).sum(dtype=np.float64)))
+    weights = space.weights
+    np.subtract(row, np.float32(peak), out=weights.values)
+    np.exp(weights.values, out=weights.values)
+    return peak + math.log(weights.total())
 
 
 def top_logprobs(row: Floats, n: int, log_total: float) -> tuple[tuple[int, float], ...]:

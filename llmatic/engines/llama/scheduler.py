@@ -19,7 +19,7 @@ N_HEADROOM_CELLS = 16
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the engine has. `n_chunk`: prompt rows per step while others write; `n_scored`: scored rows per step."""
+    """What there is. `n_chunk`: prompt rows per step while others write; `n_scored`: scored ones."""
 
     n_context: int
     n_batch: int
@@ -164,7 +164,7 @@ class Scheduler:
         return True
 
     def reset(self) -> list[Group]:
-        """Forget everything; returns the groups that were running or waiting. The cache must be cleared too."""
+        """Forget everything; returns the groups that ran or waited. The cache must be cleared too."""
         groups = list({id(s.group): s.group for s in [*self.running, *self.waiting]}.values())
         for group in groups:
             self.cancel(group)

@@ -7,7 +7,8 @@ Every choice of a request is a Sequence of the request's Group. Choices may shar
 prompt; shared cells are counted once.
 """
 
-from collections.abc import Iterable, Sequence as Ordered
+from collections.abc import Iterable
+from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field
 
 
@@ -34,7 +35,7 @@ class Group:
 
     @property
     def n_to_score(self) -> int:
-        """Rows of the prompt whose logits are wanted and not yet delivered; the last row rates no prompt token."""
+        """Rows of the prompt whose logits are still wanted; the last row rates no token of the prompt."""
         return max(0, self.n_prompt - 1 - self.n_scored) if self.wants_scores else 0
 
 
@@ -108,7 +109,9 @@ def share(source: Sequence, target: Sequence, n_tokens: int) -> None:
     source.n_shared = max(source.n_shared, n_tokens)
 
 
-def check(running: Iterable[Sequence], waiting: Iterable[Sequence], free_slots: Iterable[int], n_slots: int) -> None:
+def check(
+    running: Iterable[Sequence], waiting: Iterable[Sequence], free_slots: Iterable[int], n_slots: int
+) -> None:
     """Raise AssertionError if the bookkeeping contradicts itself."""
     running, waiting = list(running), list(waiting)
     slots = [s.slot for s in running if s.slot is not None]

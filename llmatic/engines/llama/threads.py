@@ -7,6 +7,7 @@ thread that does not compute runs at the lowest priority.
 import os
 import sys
 import threading
+from pathlib import Path
 
 
 def default_threads() -> int:
@@ -14,9 +15,9 @@ def default_threads() -> int:
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
     cores = set()
     for cpu in allowed:
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
         try:
-            with open(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list", encoding="ascii") as f:
-                cores.add(f.read().strip())
+            cores.add(siblings.read_text(encoding="ascii").strip())
         except OSError:
             cores.add(str(cpu))
     return max(1, len(cores))

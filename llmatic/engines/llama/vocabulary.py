@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import llama_cpp as C  # noqa: N812 - read it as "the C library"
+import llama_cpp as C
 
 from llmatic.core.errors import ConfigError
 
@@ -82,7 +82,7 @@ class Vocabulary:
         return text.decode("utf-8", "replace") if token in self.control else (self.texts[token] or "")
 
     def tokenize(self, text: str, *, parse_special: bool) -> list[int]:
-        """Token ids of `text`, without BOS or EOS of its own. `parse_special`: markup becomes control tokens."""
+        """Token ids of `text` without BOS or EOS. `parse_special`: markup becomes control tokens."""
         data = text.encode("utf-8", "replace")
         if not data:
             return []

@@ -30,7 +30,11 @@ def write_model(
     """A llama of embedding length 32."""
     embd, ff, heads = 32, 64, 2
     tokens = [*byte_characters(), *MERGED, *SPECIAL]
-    types = [TokenType.NORMAL] * (256 + len(MERGED)) + [TokenType.CONTROL] * (len(SPECIAL) - 1) + [TokenType.UNUSED]
+    types = (
+        [TokenType.NORMAL] * (256 + len(MERGED))
+        + [TokenType.CONTROL] * (len(SPECIAL) - 1)
+        + [TokenType.UNUSED]
+    )
     writer = GGUFWriter(str(path), arch)
     writer.add_context_length(n_context)
     writer.add_embedding_length(embd)

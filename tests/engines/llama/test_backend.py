@@ -96,7 +96,9 @@ def test_rows_that_were_not_asked_for_do_not_exist(backend: Backend) -> None:
             backend.logits(row)
 
 
-@pytest.mark.parametrize("arguments", [(0, 0, 1), (0, 3, 1), (-1, 1, 1), (0, 1, 5), (0, 1, -1), (0, 2, 1)], ids=str)
+@pytest.mark.parametrize(
+    "arguments", [(0, 0, 1), (0, 3, 1), (-1, 1, 1), (0, 1, 5), (0, 1, -1), (0, 2, 1)], ids=str
+)
 def test_wrong_forks_are_refused(backend: Backend, arguments: tuple[int, int, int]) -> None:
     prefill(backend, [1, 2])
     prefill(backend, [1, 2], slot=2)
@@ -155,8 +157,10 @@ def test_a_truncated_file(tmp_path: Path, model_path: Path) -> None:
         open_small(path)
 
 
-@pytest.mark.parametrize("changes", [{"n_sequences": 257}, {"n_sequences": 0}, {"n_context": 2, "n_sequences": 3}], ids=str)
-def test_impossible_sizes(model_path: Path, changes: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "changes", [{"n_sequences": 257}, {"n_sequences": 0}, {"n_context": 2, "n_sequences": 3}], ids=str
+)
+def test_impossible_sizes(model_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="parallel sequences"):
         open_small(model_path, **changes)
 
@@ -176,7 +180,10 @@ def test_vocabulary(backend: Backend) -> None:
     names = {vocabulary.markup(i) for i in vocabulary.eog}
     assert {"<|end|>", "<|im_end|>"} <= names
     assert vocabulary.hidden == (267,)
-    assert b"".join(vocabulary.pieces[i] for i in vocabulary.tokenize("the €", parse_special=True)) == "the €".encode()
+    assert (
+        b"".join(vocabulary.pieces[i] for i in vocabulary.tokenize("the €", parse_special=True))
+        == "the €".encode()
+    )
     assert vocabulary.tokenize("", parse_special=True) == []
     assert vocabulary.tokenize("a\0b", parse_special=True)
     for token in (-1, 268):

@@ -9,10 +9,11 @@ from llmatic.core.errors import ContextLengthExceeded, InvalidRequest
 from llmatic.core.types import ChatPrompt, GenerationRequest, Prompt, SamplingParams, TextPrompt
 from llmatic.engines.llama.intake import Intake, Prepared
 
+TEXT = TextPrompt("x")
 CHAT = ChatPrompt(({"role": "user", "content": "x"},))
 
 
-def prepare(n_prompt: int = 3, prompt: Prompt = TextPrompt("x"), **fields: Any) -> Prepared:  # noqa: B008
+def prepare(n_prompt: int = 3, prompt: Prompt = TEXT, **fields: Any) -> Prepared:
     reader = cast(Any, SimpleNamespace(read=lambda *_: list(range(n_prompt)), echo=lambda *_: "x"))
     request = GenerationRequest(id="r", prompt=prompt, **fields)
     return Intake(reader, n_context=100, n_vocab=50).prepare(request, datetime.now(UTC))
@@ -83,7 +84,7 @@ def test_parameters_that_would_do_harm(sampling: dict[str, Any], param: str) -> 
 
 
 @pytest.mark.parametrize("fields", [{"n_choices": 0}, {"n_choices": 129}, {"max_tokens": -1}], ids=str)
-def test_counts_out_of_range(fields: dict[str, int]) -> None:
+def test_counts_out_of_range(fields: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest):
         prepare(**fields)
 

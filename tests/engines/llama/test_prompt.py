@@ -24,7 +24,9 @@ def model(model_path: Path) -> Iterator[Model]:
 
 @pytest.fixture(scope="module")
 def bos_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
-    model = Model(write_model(tmp_path_factory.mktemp("m") / "bos.gguf", add_bos=True, infill=False), Options())
+    model = Model(
+        write_model(tmp_path_factory.mktemp("m") / "bos.gguf", add_bos=True, infill=False), Options()
+    )
     yield model
     model.close()
 

@@ -177,7 +177,9 @@ def test_a_shared_row_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("damage", [np.nan, np.inf])
-@pytest.mark.parametrize("params", [SamplingParams(temperature=0), SamplingParams(), SamplingParams(n_logprobs=1)])
+@pytest.mark.parametrize(
+    "params", [SamplingParams(temperature=0), SamplingParams(), SamplingParams(n_logprobs=1)]
+)
 def test_damaged_logits_are_refused(damage: float, params: SamplingParams) -> None:
     row = FLAT.copy()
     row[500] = damage
