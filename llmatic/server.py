@@ -20,8 +20,8 @@ import uvicorn
 from llmatic.app import Application, create_app
 from llmatic.config import Settings
 from llmatic.core.errors import ConfigError
+from llmatic.core.priority import nice_this_thread
 from llmatic.web.index import curl_line
-from llmatic.workers.priority import nice_this_thread
 
 _POLL_S = 0.05
 _CLOSE_TIMEOUT_S = 5

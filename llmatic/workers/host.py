@@ -23,11 +23,12 @@ from typing import Any
 
 from llmatic.core.errors import EngineFailed, InvalidRequest, LlmaticError
 from llmatic.core.ports import StepEngine, StepEvents
+from llmatic.core.priority import nice_this_thread
 from llmatic.core.types import Finished, GenerationRequest, SamplingParams, TextPrompt
 from llmatic.engines import load_engine
 from llmatic.workers import protocol, wire
 from llmatic.workers.adapter import StepAdapter
-from llmatic.workers.priority import die_with_parent, nice_this_thread, no_core_dump
+from llmatic.workers.orphans import die_with_parent, no_core_dump
 from llmatic.workers.writer import FrameWriter
 
 CLOSE_TIMEOUT_S = 5.0

@@ -3,7 +3,7 @@
 Owns one thread that does nothing but start processes. It exists for two reasons: children inherit the
 niceness of the thread that starts them, and this one keeps the normal priority when the server's loop
 thread gives its own up; and the kernel kills a worker when the *thread* that started it ends (see
-`priority.die_with_parent`), so that thread must live as long as the server. Per worker a second, idle
+`orphans.die_with_parent`), so that thread must live as long as the server. Per worker a second, idle
 thread waits for its exit. Never talks to a worker.
 """
 

@@ -9,7 +9,7 @@ import contextlib
 import socket
 import threading
 
-from llmatic.workers.priority import nice_this_thread
+from llmatic.core.priority import nice_this_thread
 
 MAX_PENDING_BYTES = 256 * 1024 * 1024
 

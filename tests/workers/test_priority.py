@@ -12,7 +12,7 @@ from pathlib import Path
 from llmatic.config import ModelSpec, WorkerSettings
 from llmatic.core.types import GenerationRequest, TextPrompt
 from llmatic.workers.pool import ProcessPool
-from llmatic.workers.priority import nice_this_thread
+from llmatic.core.priority import NICENESS, nice_this_thread
 
 def nice(stat):
     return int(stat.read_text().rpartition(")")[2].split()[16])
@@ -27,7 +27,7 @@ async def main():
     threads = Path("/proc", str(pool.state("m")["pid"]), "task")
     same = os.getsid(pool.state("m")["pid"]) == os.getsid(0)  # niceness counts within a session only
     levels = sorted(nice(p) for p in threads.glob("*/stat"))
-    print(same and levels == [before, before, 19, 19], levels)
+    print(same and levels == [before, before, before + NICENESS, before + NICENESS], levels)
     await pool.close()
 
 asyncio.run(main())

@@ -1,8 +1,8 @@
 """The llama.cpp engine: one loaded model, many requests at once.
 
 Owns two threads. The engine thread loads the model, owns its context and runs the steps; nothing else calls
-llama.cpp on that context, and llama.cpp's compute threads inherit its priority. The intake thread, at the
-lowest priority, renders and tokenises. Requests and cancellations come in by an inbox that is read between
+llama.cpp on that context, and llama.cpp's compute threads inherit its priority. The intake thread, at a
+lower priority, renders and tokenises. Requests and cancellations come in by an inbox that is read between
 steps; an idle engine sleeps on it. All events of a step leave in one call.
 """
 
@@ -21,13 +21,13 @@ from queue import Empty, SimpleQueue
 from llmatic.config import ModelSpec
 from llmatic.core.errors import EngineFailed, InvalidRequest, LlmaticError, QueueFull, RateLimited
 from llmatic.core.ports import StepEvents
+from llmatic.core.priority import nice_this_thread
 from llmatic.core.types import EngineInfo, Event, Finished, GenerationRequest
 from llmatic.engines.llama.answers import Generation
 from llmatic.engines.llama.bridge import Bridge
 from llmatic.engines.llama.intake import Prepared
 from llmatic.engines.llama.loading import Loaded, Progress, load
 from llmatic.engines.llama.sequences import count_cells
-from llmatic.engines.llama.threads import yield_to_compute
 
 _LOG = logging.getLogger(__name__)
 _CLOSED = "The model is being unloaded."
@@ -64,7 +64,7 @@ class LlamaEngine:
         if isinstance(loaded, BaseException):
             raise loaded
         self._loaded = loaded
-        self._readers = ThreadPoolExecutor(1, thread_name_prefix="intake", initializer=yield_to_compute)
+        self._readers = ThreadPoolExecutor(1, thread_name_prefix="intake", initializer=nice_this_thread)
 
     @property
     def info(self) -> EngineInfo:
@@ -175,6 +175,7 @@ class LlamaEngine:
     def _serve(self, loaded: Loaded) -> None:
         runner = loaded.runner
         while self._read_inbox(loaded, wait=not (runner.has_work or runner.events)):
+            self._tell(loaded)  # who was accepted or refused learns it before a long prompt is computed
             if runner.has_work:
                 self._step_began = time.monotonic()
                 try:

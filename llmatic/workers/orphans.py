@@ -1,28 +1,14 @@
-"""Scheduling priority of threads and the fate of orphans, where the operating system has a say.
+"""The fate of orphans and of crashed processes, where the operating system has a say.
 
-A busy thread beside the engine's multiplies the time of a decode step, so whatever does not compute is
-made nice. Never raises: where a call does not exist or is refused, nothing happens.
+Never raises: where a call does not exist or is refused, nothing happens.
 """
 
 import contextlib
 import ctypes
-import os
 import signal
 import sys
-import threading
 
-NICEST = 19
 _PR_SET_PDEATHSIG = 1
-
-
-def nice_this_thread(value: int = NICEST) -> bool:
-    """Lower the priority of the calling thread alone (Linux); threads it starts later inherit that."""
-    if sys.platform != "linux":
-        return False
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), value)
-        return True
-    return False
 
 
 def die_with_parent() -> bool:
