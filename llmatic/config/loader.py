@@ -47,7 +47,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
 def _default_models() -> Table:
     at = At("defaults")
     tiny = {"source": ("builtin:llmatic-tiny", "str"), "preload": ("true", "bool")}
-    numbers = {"context": ("8192", "int"), "parallel": ("16", "int")}
+    numbers = {"context": ("8192", "int"), "parallel": ("16", "int"), "threads": ("1", "int")}
     values: dict[str, Node] = {key: Scalar(at, *value) for key, value in (tiny | numbers).items()}
     # So small a model is right at its likeliest token and rarely elsewhere.
     values["sampling"] = Table(at, {"temperature": Scalar(at, "0", "int")}, {"temperature": at})

@@ -55,6 +55,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "    aliases: [gpt-3.5-turbo, text-davinci-003]\n"
         "    context: 8192\n"
         "    parallel: 8\n"
+        "    threads: 1\n"
         "    preload: true\n"
     )
     port = free_port()
