@@ -82,6 +82,15 @@ def test_routes_and_fields_come_from_the_contract() -> None:
     assert set(fuzz.properties(contract, operation)) == {"model", "messages"}
 
 
+def test_generated_requests_ask_for_the_model_that_is_there() -> None:
+    body = {"properties": {"model": {"type": "string"}, "max_tokens": {"type": "integer"}}}
+    path = {"parameters": [{"name": "model", "in": "path", "schema": {"type": "string"}}]}
+    narrow = fuzz.narrowed({"body": body, "path": path})
+    assert narrow["body"]["properties"]["model"]["enum"] == ["bench"]
+    assert narrow["path"]["parameters"][0]["schema"]["enum"] == ["bench"]
+    assert "enum" not in body["properties"]["model"]
+
+
 def turn(number: int, side: str, n_tokens: int, failed: bool = False) -> throughput.Run:
     replies = [Reply()] if failed else [stream("a", "x", n_tokens)]
     case = throughput.Case("half", "default", 16)
