@@ -47,8 +47,9 @@ class DecodeResult(Enum):
 class Backend:
     """A context over `model`.
 
-    `n_context` cells are shared by `n_sequences` sequences (ids 0 … n_sequences-1); a call decodes at most
-    `n_batch` rows of which at most `n_outputs_max` give logits.
+    `n_context` cells serve `n_sequences` sequences (ids 0 … n_sequences-1), of which one may hold at most
+    `n_context_each`: all of them, or its own part if the cache is not unified. A call decodes at most `n_batch`
+    rows of which at most `n_outputs_max` give logits.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Backend:
         params.n_threads = n_threads
         params.n_threads_batch = options.threads_batch or n_threads
         params.flash_attn_type = C.LLAMA_FLASH_ATTN_TYPE_ENABLED
-        params.kv_unified = True
+        params.kv_unified = self.is_unified = options.kv_unified
         params.swa_full = True
         params.offload_kqv = options.offload_kqv
         params.type_k = _CACHE_TYPES[options.type_k]
@@ -84,7 +85,9 @@ class Backend:
         if not self._memory:
             self.close()
             raise ConfigError(f"'{model.path}' keeps no memory of what it read and so writes no text")
-        self.n_context = min(n_context, int(C.llama_n_ctx(self._context)))
+        n_each = int(C.llama_n_ctx_seq(self._context))
+        self.n_context = min(n_context, n_each) if self.is_unified else n_each * n_sequences
+        self.n_context_each = min(n_each, self.n_context)
         self.n_batch = int(C.llama_n_batch(self._context))
         self.n_outputs_max = min(self.n_batch, n_sequences + N_SCORED_ROWS_MAX)
         if self.n_batch < n_sequences:
@@ -166,14 +169,22 @@ class Backend:
         return self._length[slot]
 
     def fork(self, source: int, target: int, n_tokens: int) -> None:
-        """Let the empty slot `target` share the first `n_tokens` of `source`. Costs no cells."""
+        """Let the empty slot `target` have the first `n_tokens` of `source`.
+
+        In a unified cache they share the cells. Elsewhere they are copied during the next decode, and only a
+        whole sequence can be: what is too much is cut off again.
+        """
         self._check_slots(source, target)
         if not self.can_fork:
             raise ValueError("this model's state cannot be shared")
         if source == target or self._length[target] or not 0 <= n_tokens <= self._length[source]:
             raise ValueError(f"cannot share {n_tokens} tokens of slot {source} with slot {target}")
         if n_tokens:
-            C.llama_memory_seq_cp(self._memory, source, target, 0, n_tokens)
+            if self.is_unified:
+                C.llama_memory_seq_cp(self._memory, source, target, 0, n_tokens)
+            else:
+                C.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+                C.llama_memory_seq_rm(self._memory, target, n_tokens, -1)
             self._length[target] = n_tokens
 
     def free(self, slot: int) -> None:

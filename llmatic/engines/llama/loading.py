@@ -69,7 +69,7 @@ def load(spec: ModelSpec, on_progress: Progress | None = None) -> Loaded:
 
 def _assemble(spec: ModelSpec, options: Options, backend: Backend) -> Loaded:
     model, vocabulary = backend.model, backend.model.vocabulary
-    n_context = min(backend.n_context, model.n_context_train or backend.n_context)
+    n_context = min(backend.n_context_each, model.n_context_train or backend.n_context_each)
     template, template_error = _compile_template(spec, backend)
     reader = PromptReader(vocabulary, template, template_error=template_error)
     source = spec.chat_template or model.chat_template or ""
@@ -90,6 +90,7 @@ def _assemble(spec: ModelSpec, options: Options, backend: Backend) -> Loaded:
         n_batch=backend.n_batch,
         n_slots=spec.parallel,
         can_fork=backend.can_fork,
+        is_dense=backend.can_fork and not backend.is_unified,
         n_chunk=min(options.prefill_chunk, backend.n_batch),
         n_scored=N_SCORED_ROWS_MAX,
         max_queue=spec.max_queue,

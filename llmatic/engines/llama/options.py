@@ -21,6 +21,7 @@ class Options:
     """How to load and run a model. `batch`, `ubatch`: rows per decode call and per compute pass.
 
     `prefill_chunk`: rows of a prompt that go into one step while other streams are writing.
+    `kv_unified`: one cache that all sequences share, or an equal part of the context for each.
     `main_gpu`, `split_mode`, `tensor_split`: as llama.cpp's command line means them.
     """
 
@@ -31,6 +32,7 @@ class Options:
     mlock: bool = False
     check_tensors: bool = False
     offload_kqv: bool = True
+    kv_unified: bool = True
     type_k: str = "f16"
     type_v: str = "f16"
     batch: int = 512

@@ -19,12 +19,17 @@ N_HEADROOM_CELLS = 16
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What there is. `n_chunk`: prompt rows per step while others write; `n_scored`: scored ones."""
+    """What there is. `n_chunk`: prompt rows per step while others write; `n_scored`: scored ones.
+
+    `is_dense`: the batch's slots must ascend without gaps. llama.cpp computes the sequences of a cache that is
+    not unified in runs of neighbouring ids, and every gap costs one more pass over the weights.
+    """
 
     n_context: int
     n_batch: int
     n_slots: int
     can_fork: bool = True
+    is_dense: bool = False
     n_chunk: int = 256
     n_scored: int = 32
     max_queue: int = 256
@@ -124,6 +129,8 @@ class Scheduler:
         """The next batch; without rows if there is nothing to compute. Always makes progress otherwise."""
         self._make_room()
         self._admit()
+        if self.limits.is_dense:
+            self._close_gaps()
         plan = Plan()
         while not self._fill(plan) and any(s.awaits is None for s in self.running):
             self._preempt_youngest()
@@ -215,21 +222,41 @@ class Scheduler:
         return max(siblings, key=lambda s: s.n_computed, default=None)
 
     def _fork(self, source: Sequence, target: Sequence, n_tokens: int) -> None:
-        assert source.slot is not None
-        assert target.slot is not None
         share(source, target, n_tokens)
-        self._effects.append(Fork(source.slot, target.slot, n_tokens))
+        self._effects.append(Fork(_slot(source), _slot(target), n_tokens))
+
+    def _close_gaps(self) -> None:
+        """Move sequences from the highest slots to free ones until those in use are 0, 1, 2, …"""
+        for sequence in sorted(self.running, key=_slot, reverse=True):
+            source = _slot(sequence)
+            if source < len(self.running):
+                return
+            sequence.slot = heappop(self._free_slots)
+            if sequence.n_computed:
+                self._effects.append(Fork(source, sequence.slot, sequence.n_computed))
+            self._effects.append(Free(source))
+            heappush(self._free_slots, source)
 
     def _fill(self, plan: Plan) -> bool:
         """Put rows into an empty plan; False if none could be."""
+        parts = self._share_out()
+        if self.limits.is_dense:
+            parts.sort(key=lambda part: _slot(part[0]))
+        for sequence, n_part in parts:
+            self._put(plan, sequence, n_part)
+        return bool(parts)
+
+    def _share_out(self) -> list[tuple[Sequence, int]]:
+        """How many rows of the next batch each sequence gets: those that write first, then prompts."""
         limits = self.limits
+        parts: list[tuple[Sequence, int]] = []
         n_free = limits.n_context - self.n_cells
         writing = [s for s in self.running if s.n_left == 1 and s.awaits is None]
         for sequence in writing:
             if n_free > 0:
-                self._put(plan, sequence, 1)
+                parts.append((sequence, 1))
                 n_free -= 1
-        n_rows = limits.n_batch - len(plan.tokens)
+        n_rows = limits.n_batch - len(parts)
         if writing:
             n_rows = min(n_rows, limits.n_chunk)
         n_scored = limits.n_scored
@@ -240,10 +267,10 @@ class Scheduler:
                     n_part = min(n_part, n_scored)
                     n_scored -= n_part
                 if n_part > 0:
-                    self._put(plan, sequence, n_part)
+                    parts.append((sequence, n_part))
                     n_rows -= n_part
                     n_free -= n_part
-        return bool(plan.tokens)
+        return parts
 
     @staticmethod
     def _is_scored(sequence: Sequence) -> bool:
@@ -251,12 +278,11 @@ class Scheduler:
 
     def _put(self, plan: Plan, sequence: Sequence, n_part: int) -> None:
         """Add the sequence's next `n_part` tokens, with outputs where they are wanted."""
-        assert sequence.slot is not None
         start, end = sequence.n_computed, sequence.n_computed + n_part
         first_row = len(plan.tokens)
         plan.tokens += sequence.tokens[start:end]
         plan.positions += range(start, end)
-        plan.slots += [sequence.slot] * n_part
+        plan.slots += [_slot(sequence)] * n_part
         plan.parts.append((sequence, n_part))
         group = sequence.group
         if self._is_scored(sequence):
@@ -276,9 +302,8 @@ class Scheduler:
         self.n_preemptions += 1
 
     def _release(self, sequence: Sequence) -> None:
-        assert sequence.slot is not None
-        self._effects.append(Free(sequence.slot))
-        heappush(self._free_slots, sequence.slot)
+        self._effects.append(Free(_slot(sequence)))
+        heappush(self._free_slots, _slot(sequence))
         self.running.remove(sequence)
         sequence.slot = None
         sequence.awaits = None
@@ -289,6 +314,11 @@ class Scheduler:
             group.was_admitted = True
             self.n_queued_groups -= 1
             self.n_queued_tokens -= group.n_prompt
+
+
+def _slot(sequence: Sequence) -> int:
+    assert sequence.slot is not None
+    return sequence.slot
 
 
 def _order(sequence: Sequence) -> tuple[int, int]:

@@ -64,8 +64,10 @@ def assert_same_choices(found: list[list[TokenLogprob]], wanted: list[list[Token
     assert n_compared > 10 * len(found)
 
 
-async def test_many_requests_at_once_get_what_they_get_alone(model_path: Path) -> None:
-    async with opened(model_path, parallel=8, context=2048, options=EXACT) as engine:
+@pytest.mark.parametrize("kv_unified", [True, False])
+async def test_many_requests_at_once_get_what_they_get_alone(model_path: Path, kv_unified: bool) -> None:
+    options = {**EXACT, "kv_unified": kv_unified}
+    async with opened(model_path, parallel=8, context=2048, options=options) as engine:
         prompts = [f"prompt {n} " * (n % 5 + 1) for n in range(24)]
         together = await choose(engine, prompts, together=True)
         assert_same_choices(together, await choose(engine, prompts, together=False))
@@ -100,8 +102,9 @@ async def test_more_choices_than_slots(model_path: Path) -> None:
         assert (await ask(engine, sampling=params, n_choices=2, max_tokens=3)).texts == answer.texts[:2]
 
 
-async def test_greedy_choices_are_equal(model_path: Path) -> None:
-    async with opened(model_path, parallel=3, options=EXACT) as engine:
+@pytest.mark.parametrize("kv_unified", [True, False])
+async def test_greedy_choices_are_equal(model_path: Path, kv_unified: bool) -> None:
+    async with opened(model_path, parallel=3, options={**EXACT, "kv_unified": kv_unified}) as engine:
         assert len(set((await ask(engine, n_choices=5, max_tokens=12)).texts)) == 1
 
 

@@ -28,6 +28,8 @@ class Cache:
         for token, position, slot in zip(plan.tokens, plan.positions, plan.slots, strict=True):
             assert position == len(self.slots[slot])
             self.slots[slot].append([token])
+        if self.limits.is_dense:
+            assert plan.slots == sorted(plan.slots)
         assert len(plan.tokens) <= self.limits.n_batch
         assert len(plan.outputs) <= self.limits.n_slots + self.limits.n_scored
         assert self.n_cells <= self.limits.n_context
@@ -81,11 +83,11 @@ def alone(group: Group, index: int, n_tokens: int) -> list[int]:
     return tokens
 
 
-@pytest.mark.parametrize("can_fork", [True, False])
+@pytest.mark.parametrize(("can_fork", "is_dense"), [(True, False), (False, False), (True, True)])
 @pytest.mark.parametrize("seed", range(40))
-def test_random_runs_end_every_sequence_with_its_own_text(seed: int, can_fork: bool) -> None:
+def test_random_runs_end_every_sequence_with_its_own_text(seed: int, can_fork: bool, is_dense: bool) -> None:
     rng = random.Random(seed)
-    limits = replace(LIMITS, can_fork=can_fork, n_context=rng.choice([64, 96, 256]))
+    limits = replace(LIMITS, can_fork=can_fork, is_dense=is_dense, n_context=rng.choice([64, 96, 256]))
     scheduler, cache = Scheduler(limits), Cache(limits)
     groups: list[Group] = []
     lengths: dict[int, int] = {}
@@ -222,3 +224,14 @@ def test_cancelling_frees_before_the_next_step() -> None:
     plan = scheduler.plan()
     assert {e.slot for e in plan.effects if isinstance(e, Free)} == {0, 1}
     assert plan.tokens == []
+
+
+def test_slots_close_up_when_their_cache_is_not_unified() -> None:
+    scheduler = Scheduler(replace(LIMITS, is_dense=True))
+    cache = Cache(scheduler.limits)
+    lengths = {0: 2, 1: 3, 2: 9, 3: 9}
+    for arrival in lengths:
+        scheduler.submit(make_group(str(arrival), arrival, (arrival, 7), 1))
+    while len(scheduler.running) != 2 or scheduler._effects:
+        step(scheduler, cache, lengths)
+    assert sorted(scheduler.plan().slots) == [0, 1]
