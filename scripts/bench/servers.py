@@ -82,11 +82,12 @@ def rival(
     parallel: int,
     threads: int,
     name: str = "llama-server",
+    more: Sequence[str] = (),
 ) -> Generator[Server]:
-    """llama-server with as many slots, cells and threads as ours gets; all else as it comes by default."""
+    """llama-server with as many slots, cells and threads as ours gets; all else by default, or as `more` says."""
     port = free_port()
     sizes = ["-c", str(context), "-np", str(parallel), "-t", str(threads)]
-    command = [str(binary), "-m", str(model), *sizes, "--host", HOST, "--port", str(port)]
+    command = [str(binary), "-m", str(model), *sizes, "--host", HOST, "--port", str(port), *more]
     with running(name, command, port, cache, "/health") as server:
         yield server
 

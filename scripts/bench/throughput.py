@@ -72,6 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rival", type=Path, help="a llama-server binary; default: the one in the cache")
     parser.add_argument(
+        "--kv",
+        choices=["own", "unified", "split"],
+        default="own",
+        help="the cache: each side's own default, one for all sequences, or a part for each",
+    )
+    parser.add_argument(
         "--self-test", action="store_true", help="the rival on both sides: what noise looks like"
     )
 
@@ -119,11 +125,14 @@ def bars(ratios: dict[Case, float]) -> list[Bar]:
 @contextmanager
 def _sides(arguments: argparse.Namespace, binary: Path, model: Path) -> Generator[list[servers.Server]]:
     size: dict[str, int] = {"context": CONTEXT, "parallel": PARALLEL, "threads": arguments.threads}
-    spec = {"engine": "llama", "source": str(model), "preload": True, **size}
+    spec: dict[str, Any] = {"engine": "llama", "source": str(model), "preload": True, **size}
     cache = arguments.cache
-    with servers.rival(binary, model, cache, name="B llama-server", **size) as second:
+    more = {"own": [], "unified": ["--kv-unified"], "split": ["--no-kv-unified"]}[arguments.kv]
+    if arguments.kv != "own":
+        spec["options"] = {"kv_unified": arguments.kv == "unified"}
+    with servers.rival(binary, model, cache, name="B llama-server", more=more, **size) as second:
         if arguments.self_test:
-            with servers.rival(binary, model, cache, name="A llama-server", **size) as first:
+            with servers.rival(binary, model, cache, name="A llama-server", more=more, **size) as first:
                 yield [first, second]
         else:
             with servers.ours(cache, {"bench": spec}, name="A llmatic") as first:
@@ -172,5 +181,6 @@ def _facts(arguments: argparse.Namespace, runs: list[Run], ratios: dict[Case, fl
         "parallel": PARALLEL,
         "threads": arguments.threads,
         "rounds": arguments.rounds,
+        "kv": arguments.kv,
     }
     return {"ratios": named, "disturbed_runs": disturbed, **settings, "machine": processes.machine()}
