@@ -84,7 +84,7 @@ def rival(
     name: str = "llama-server",
     more: Sequence[str] = (),
 ) -> Generator[Server]:
-    """llama-server with as many slots, cells and threads as ours gets; all else by default, or as `more` says."""
+    """llama-server with as many slots, cells and threads as ours gets; `more`: further options."""
     port = free_port()
     sizes = ["-c", str(context), "-np", str(parallel), "-t", str(threads)]
     command = [str(binary), "-m", str(model), *sizes, "--host", HOST, "--port", str(port), *more]
