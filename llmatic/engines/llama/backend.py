@@ -48,8 +48,8 @@ class Backend:
     """A context over `model`.
 
     `n_context` cells serve `n_sequences` sequences (ids 0 … n_sequences-1), of which one may hold at most
-    `n_context_each`: all of them, or its own part if the cache is not unified. A call decodes at most `n_batch`
-    rows of which at most `n_outputs_max` give logits.
+    `n_context_each`: all of them, or its own part if the cache is not unified. At most `n_batch`
+    rows are decoded by a call, and at most `n_outputs_max` of them give logits.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ N_HEADROOM_CELLS = 16
 class Limits:
     """What there is. `n_chunk`: prompt rows per step while others write; `n_scored`: scored ones.
 
-    `is_dense`: the batch's slots must ascend without gaps. llama.cpp computes the sequences of a cache that is
+    `is_dense`: a batch's slots ascend without gaps. llama.cpp computes the sequences of a cache that is
     not unified in runs of neighbouring ids, and every gap costs one more pass over the weights.
     """
 
