@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from llmatic.api.context import ApiContext
-from llmatic.api.errors import ClientGone, Headers
+from llmatic.api.errors import Headers
 from llmatic.api.ids import object_id
 from llmatic.api.json_body import parse_json, read_body
 from llmatic.api.replies import send_bytes
@@ -83,10 +82,7 @@ class GenerateEndpoint:
         loop = asyncio.get_running_loop()
         started_s = loop.time()
         context, settings = self._context, self._context.settings
-        try:
-            raw = await read_body(Request(scope, receive), settings.max_body_bytes)
-        except ClientDisconnect:
-            raise ClientGone from None
+        raw = await read_body(scope, receive, settings.max_body_bytes)
         body = self._checked(parse_json(raw, max_depth=settings.max_json_depth), scope)
         spec = context.registry.resolve(body["model"])
         call = self._parse(body, spec, object_id(self._id_prefix), scope["llmatic.client"])

@@ -5,10 +5,12 @@ no NaN, no lone surrogates. Never looks at Content-Type and never judges fields:
 Runs on the event loop.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
+from starlette.types import Receive, Scope
 
+from llmatic.api.errors import ClientGone
 from llmatic.core.errors import InvalidRequest, PayloadTooLarge
 
 _BOM = b"\xef\xbb\xbf"
@@ -20,32 +22,27 @@ _COULD_NOT_PARSE = (
 _NAMES = {list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
 
 
-class BodySource(Protocol):
-    """The part of `starlette.requests.Request` that `read_body` uses."""
+async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
+    """The whole body. Raises PayloadTooLarge as soon as it is known to be longer than `max_bytes`.
 
-    @property
-    def headers(self) -> Any:
-        """The request's headers, by lower-case name."""
-        ...
-
-    def stream(self) -> Any:
-        """The body's chunks as they arrive."""
-        ...
-
-
-async def read_body(request: BodySource, max_bytes: int) -> bytes:
-    """The whole body. Raises PayloadTooLarge as soon as it is known to be longer than `max_bytes`."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:20]) > max_bytes:
-        raise _too_large(max_bytes)
+    Raises ClientGone if the client hangs up before its end.
+    """
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value[:20]) > max_bytes:
+            raise _too_large(max_bytes)
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk = message.get("body", b"")
         size += len(chunk)
         if size > max_bytes:
             raise _too_large(max_bytes)
         chunks.append(chunk)
-    return b"".join(chunks)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
 
 
 def parse_json(raw: bytes, *, max_depth: int) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-from collections.abc import AsyncIterator
-
 import orjson
 import pytest
+from starlette.types import Message, Scope
 
+from llmatic.api.errors import ClientGone
 from llmatic.api.json_body import parse_json, read_body
 from llmatic.core.errors import InvalidRequest, PayloadTooLarge
 
@@ -93,42 +93,55 @@ def test_width_is_not_depth() -> None:
     assert parse_json(orjson.dumps(body), max_depth=6) == body
 
 
-class Request:
-    """A request whose body comes in the given chunks."""
+class Upload:
+    """A request whose body comes in the given chunks; without a last one the client hangs up."""
 
-    def __init__(self, *chunks: bytes, length: str | None = None) -> None:
-        self.headers = {} if length is None else {"content-length": length}
-        self._chunks = list(chunks)
+    def __init__(self, *chunks: bytes, length: str | None = None, is_whole: bool = True) -> None:
+        headers = [] if length is None else [(b"content-length", length.encode())]
+        self.scope: Scope = {"type": "http", "headers": headers}
+        self._messages: list[Message] = [
+            {"type": "http.request", "body": chunk, "more_body": not is_whole or chunk is not chunks[-1]}
+            for chunk in chunks
+        ]
+        self._messages.append({"type": "http.disconnect"})
         self.n_read = 0
 
-    async def stream(self) -> AsyncIterator[bytes]:
-        for chunk in self._chunks:
-            self.n_read += 1
-            yield chunk
+    async def receive(self) -> Message:
+        self.n_read += 1
+        return self._messages[self.n_read - 1]
+
+    async def read(self, max_bytes: int) -> bytes:
+        return await read_body(self.scope, self.receive, max_bytes)
 
 
 @pytest.mark.anyio
 async def test_a_body_is_read_to_its_end() -> None:
-    assert await read_body(Request(b"ab", b"", b"c", length="3"), 3) == b"abc"
+    assert await Upload(b"ab", b"", b"c", length="3").read(3) == b"abc"
 
 
 @pytest.mark.anyio
 async def test_a_chunked_body_is_refused_once_it_is_too_long() -> None:
-    request = Request(b"ab", b"cd", b"ef")
+    upload = Upload(b"ab", b"cd", b"ef")
     with pytest.raises(PayloadTooLarge, match="larger than the 3 bytes"):
-        await read_body(request, 3)
-    assert request.n_read == 2
+        await upload.read(3)
+    assert upload.n_read == 2
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("length", ["4", "9" * 5000])
 async def test_an_announced_length_is_refused_before_reading(length: str) -> None:
-    request = Request(b"abcd", length=length)
+    upload = Upload(b"abcd", length=length)
     with pytest.raises(PayloadTooLarge):
-        await read_body(request, 3)
-    assert request.n_read == 0
+        await upload.read(3)
+    assert upload.n_read == 0
 
 
 @pytest.mark.anyio
 async def test_a_strange_length_is_left_to_the_server() -> None:
-    assert await read_body(Request(b"abc", length="-7"), 3) == b"abc"
+    assert await Upload(b"abc", length="-7").read(3) == b"abc"
+
+
+@pytest.mark.anyio
+async def test_a_client_that_hangs_up_amid_its_body_is_gone() -> None:
+    with pytest.raises(ClientGone):
+        await Upload(b"ab", is_whole=False).read(3)
