@@ -1,20 +1,25 @@
 """Makes models of any size with random weights and a real vocabulary, for measurements of speed only.
 
-They write noise, at the cost of a trained model of that shape. Each is made once, into the cache.
+They write noise, at the cost of a trained model of that shape; "copycat" writes what `copycat` says, at the
+cost of "half". Each is made once, into the cache.
 """
 
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scripts.bench.archive import llama_cpp_source
+from scripts.bench.copycat import successors
 from scripts.bench.problem import Problem
 from scripts.bench.report import Report
+from scripts.bench.vocabulary import words_of
 
 N_CONTEXT = 32768
+SPREAD = 0.02
 END, PAD = "<|im_end|>", "<|endoftext|>"
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -24,18 +29,24 @@ TEMPLATE = (
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Sizes of a Qwen2 model: width, layers, heads of queries and of keys, width of the feed-forward part."""
+    """Sizes of a Qwen2 model: width, layers, heads of queries and of keys, width of the feed-forward part.
+
+    `copies`: the weights are those of a model that repeats its prompt.
+    """
 
     width: int
     layers: int
     heads: int
     kv_heads: int
     ff: int
+    copies: bool = False
 
 
 SHAPES = {
     "small": Shape(width=256, layers=4, heads=4, kv_heads=2, ff=1024),
     "half": Shape(width=896, layers=24, heads=14, kv_heads=2, ff=4864),
+    "copycat": Shape(width=896, layers=24, heads=14, kv_heads=2, ff=4864, copies=True),
+    "copycat-small": Shape(width=256, layers=4, heads=4, kv_heads=2, ff=1024, copies=True),
 }
 
 
@@ -102,37 +113,47 @@ def _write(shape: Shape, name: str, vocabulary: Path, out: Path) -> None:
     writer.add_pad_token_id(tokens.index(PAD))
     writer.add_add_bos_token(False)
     writer.add_chat_template(TEMPLATE)
-    _add_weights(writer, shape, len(tokens))
+    following = successors(words_of(vocabulary).ids, len(tokens)) if shape.copies else None
+    _add_weights(writer, shape, len(tokens), following)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
 
 
-def _add_weights(writer: Any, shape: Shape, n_vocab: int) -> None:
+def _add_weights(writer: Any, shape: Shape, n_vocab: int, following: Sequence[int] | None) -> None:
+    """`following`: what comes after each token in a model that copies."""
     import numpy as np
 
     rng = np.random.default_rng(20)
     width, kv_width = shape.width, shape.width // shape.heads * shape.kv_heads
 
-    def matrix(name: str, rows: int, columns: int) -> None:
-        values = rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(0.02)
-        writer.add_tensor(f"{name}.weight", values.astype(np.float16))
+    silent = 0.0 if following else SPREAD
+
+    def matrix(name: str, rows: int, columns: int, spread: float = SPREAD) -> Any:
+        values = rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(spread)
+        values = values.astype(np.float16)
+        writer.add_tensor(f"{name}.weight", values)
+        return values
 
     def constant(name: str, size: int, value: float) -> None:
         writer.add_tensor(name, np.full(size, value, np.float32))
 
-    matrix("token_embd", n_vocab, width)
+    embeddings = matrix("token_embd", n_vocab, width)
+    if following is not None:
+        output = np.empty_like(embeddings)
+        output[following] = embeddings
+        writer.add_tensor("output.weight", output)
     constant("output_norm.weight", width, 1)
     for layer in range(shape.layers):
         block = f"blk.{layer}."
         for part, rows in (("q", width), ("k", kv_width), ("v", kv_width)):
             matrix(f"{block}attn_{part}", rows, width)
             constant(f"{block}attn_{part}.bias", rows, 0)
-        matrix(f"{block}attn_output", width, width)
+        matrix(f"{block}attn_output", width, width, silent)
         matrix(f"{block}ffn_gate", shape.ff, width)
         matrix(f"{block}ffn_up", shape.ff, width)
-        matrix(f"{block}ffn_down", width, shape.ff)
+        matrix(f"{block}ffn_down", width, shape.ff, silent)
         constant(f"{block}attn_norm.weight", width, 1)
         constant(f"{block}ffn_norm.weight", width, 1)
 

@@ -177,8 +177,12 @@ async def exchange(
     timeout_s: float,
     cut_after: int | None = None,
     on_start: asyncio.Event | None = None,
+    until: asyncio.Event | None = None,
 ) -> Reply:
-    """Send `request`, collect the reply. Never raises for what a server does: `Reply.error` tells."""
+    """Send `request`, collect the reply. Never raises for what a server does: `Reply.error` tells.
+
+    `cut_after` so many events, or when `until` is set, the client hangs up; the reply is then `cut`.
+    """
     reply = Reply(sent_s=time.perf_counter())
     loop = asyncio.get_running_loop()
     try:
@@ -188,10 +192,20 @@ async def exchange(
         return reply
     if on_start is not None:
         protocol.started = on_start
+    hang_up = asyncio.create_task(_hang_up(protocol, reply, until)) if until is not None else None
     try:
         await asyncio.wait_for(asyncio.shield(protocol.finished), timeout_s)
     except TimeoutError:
         reply.error = f"no end within {timeout_s:g} s"
         protocol.close()
         await protocol.finished
+    finally:
+        if hang_up is not None:
+            hang_up.cancel()
     return reply
+
+
+async def _hang_up(protocol: _Exchange, reply: Reply, until: asyncio.Event) -> None:
+    await until.wait()
+    reply.cut = True
+    protocol.close()

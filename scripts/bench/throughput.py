@@ -9,24 +9,27 @@ import argparse
 import asyncio
 import statistics
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from scripts.bench import loadgen, models, processes, rival, servers
+from scripts.bench import duel, loadgen, models, processes, servers
 from scripts.bench.problem import Problem
 from scripts.bench.report import Bar, Report
 
-CONTEXT, PARALLEL = 16384, 16
+CONTEXT = 16384
+N_WORDS, MAX_TOKENS, WARM_UP_TOKENS = 52, 64, 8
 SAMPLING: dict[str, dict[str, Any]] = {
     "default": {},
     "equal": {"top_k": 40, "top_p": 0.95, "min_p": 0.05},
 }
-REQUESTS_PER_STREAM = {"half": {1: 4, 4: 3, 16: 2}, "small": {1: 16, 4: 16, 16: 12}}
-BARS = {("half", 1): 0.97, ("half", 4): 0.97, ("half", 16): 0.97, ("small", 16): 0.9}
-QUIET = 0.03
+REQUESTS_PER_STREAM = {
+    "half": {1: 3, 4: 2, 16: 1, 32: 1},
+    "small": {1: 16, 4: 16, 16: 8, 32: 5},
+}
+BARS = {
+    **{("half", streams): 1.0 for streams in (1, 4, 16, 32)},
+    **{("small", streams): 1.1 for streams in (4, 16, 32)},
+}
 COLUMNS = (
     "model", "sampling", "streams", "round", "side", "tok/s", "first ms p50", "gap ms p50", "gap ms p99",
     "server cpu us/tok", "foreign cpu %", "failed",
@@ -63,33 +66,18 @@ class Run:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--models", nargs="+", default=["half", "small"], help="shapes, or paths of GGUF files"
-    )
-    parser.add_argument("--streams", nargs="+", type=int, default=[1, 4, 16])
+    duel.add_arguments(parser, models=["half", "small"], rounds=3)
+    parser.add_argument("--streams", nargs="+", type=int, default=[1, 4, 16, 32])
     parser.add_argument("--sampling", nargs="+", choices=list(SAMPLING), default=list(SAMPLING))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rival", type=Path, help="a llama-server binary; default: the one in the cache")
-    parser.add_argument(
-        "--kv",
-        choices=["own", "unified", "split"],
-        default="own",
-        help="the cache: each side's own default, one for all sequences, or a part for each",
-    )
-    parser.add_argument(
-        "--self-test", action="store_true", help="the rival on both sides: what noise looks like"
-    )
 
 
 def run(arguments: argparse.Namespace) -> Report:
-    binary = rival.find(arguments.cache, arguments.rival)
     runs: list[Run] = []
     for name in arguments.models:
         model = models.find(name, arguments.cache)
-        with _sides(arguments, binary, model) as sides:
-            for sampling in arguments.sampling:
-                for streams in arguments.streams:
+        for streams in arguments.streams:
+            with duel.pair(arguments, model, context=CONTEXT, parallel=streams) as sides:
+                for sampling in arguments.sampling:
                     runs += _measure(Case(model.stem, sampling, streams), sides, arguments.rounds)
     ratios = {case: ratio(runs, case) for case in dict.fromkeys(run.case for run in runs)}
     return Report(
@@ -107,8 +95,12 @@ def ratio(runs: list[Run], case: Case) -> float:
         return 0.0
     return statistics.median(
         first.figures.tokens_per_s / second.figures.tokens_per_s
-        for first, second in (sorted(turns, key=lambda one: one.side) for turns in by_round.values())
+        for first, second in (_in_order(turns, runs[0].side) for turns in by_round.values())
     )
+
+
+def _in_order(turns: list[Run], first: str) -> list[Run]:
+    return sorted(turns, key=lambda one: one.side != first)
 
 
 def bars(ratios: dict[Case, float]) -> list[Bar]:
@@ -122,28 +114,11 @@ def bars(ratios: dict[Case, float]) -> list[Bar]:
     ]
 
 
-@contextmanager
-def _sides(arguments: argparse.Namespace, binary: Path, model: Path) -> Generator[list[servers.Server]]:
-    size: dict[str, int] = {"context": CONTEXT, "parallel": PARALLEL, "threads": arguments.threads}
-    spec: dict[str, Any] = {"engine": "llama", "source": str(model), "preload": True, **size}
-    cache = arguments.cache
-    more = {"own": [], "unified": ["--kv-unified"], "split": ["--no-kv-unified"]}[arguments.kv]
-    if arguments.kv != "own":
-        spec["options"] = {"kv_unified": arguments.kv == "unified"}
-    with servers.rival(binary, model, cache, name="B llama-server", more=more, **size) as second:
-        if arguments.self_test:
-            with servers.rival(binary, model, cache, name="A llama-server", more=more, **size) as first:
-                yield [first, second]
-        else:
-            with servers.ours(cache, {"bench": spec}, name="A llmatic") as first:
-                yield [first, second]
-
-
 def _measure(case: Case, sides: list[servers.Server], rounds: int) -> list[Run]:
     per_stream = REQUESTS_PER_STREAM.get(case.model, REQUESTS_PER_STREAM["half"]).get(case.streams, 2)
     found = []
     for server in sides:
-        _turn(case, server, 0, case.streams)
+        _turn(case, server, 0, case.streams, WARM_UP_TOKENS)
     for number in range(1, rounds + 1):
         for server in sides if number % 2 else reversed(sides):
             found.append(_turn(case, server, number, case.streams * per_stream))
@@ -151,12 +126,17 @@ def _measure(case: Case, sides: list[servers.Server], rounds: int) -> list[Run]:
         print(
             f"bench: {case.model}, {case.sampling}, {case.streams} streams, round {number}: {rates}",
             file=sys.stderr,
+            flush=True,
         )
     return found
 
 
-def _turn(case: Case, server: servers.Server, number: int, n_requests: int) -> Run:
-    work = loadgen.Work(n_requests, case.streams, rng=number, extra=SAMPLING[case.sampling])
+def _turn(
+    case: Case, server: servers.Server, number: int, n_requests: int, max_tokens: int = MAX_TOKENS
+) -> Run:
+    work = loadgen.Work(
+        n_requests, case.streams, N_WORDS, max_tokens, rng=number, extra=SAMPLING[case.sampling]
+    )
     watch = processes.CpuWatch(server.pid)
     replies, wall_s = asyncio.run(loadgen.load(servers.HOST, server.port, work))
     cpu = watch.stop()
@@ -167,10 +147,10 @@ def _turn(case: Case, server: servers.Server, number: int, n_requests: int) -> R
 
 
 def _facts(arguments: argparse.Namespace, runs: list[Run], ratios: dict[Case, float]) -> dict[str, Any]:
-    disturbed = sum(one.cpu.foreign_share > QUIET for one in runs)
+    disturbed = sum(one.cpu.foreign_share > duel.QUIET for one in runs)
     if disturbed:
         print(
-            f"bench: other programs took over {QUIET:.0%} of the processors in {disturbed} runs",
+            f"bench: other programs took over {duel.QUIET:.0%} of the processors in {disturbed} runs",
             file=sys.stderr,
         )
     named = {f"{c.model} {c.sampling} {c.streams}": round(value, 4) for c, value in ratios.items()}
@@ -178,9 +158,11 @@ def _facts(arguments: argparse.Namespace, runs: list[Run], ratios: dict[Case, fl
         print(f"bench: median ratio {name}: {value}", file=sys.stderr)
     settings = {
         "context": CONTEXT,
-        "parallel": PARALLEL,
+        "parallel": "as many as streams",
         "threads": arguments.threads,
         "rounds": arguments.rounds,
         "kv": arguments.kv,
+        "options": arguments.options,
+        "rival_flags": arguments.rival_flags,
     }
     return {"ratios": named, "disturbed_runs": disturbed, **settings, "machine": processes.machine()}

@@ -115,6 +115,8 @@ def test_a_failed_request_spoils_the_ratio() -> None:
 
 
 def test_the_bars_of_the_issue() -> None:
-    ratios = {throughput.Case("half", "default", 4): 0.96, throughput.Case("small", "default", 4): 0.5}
+    ratios = {throughput.Case("half", "default", 4): 1.0, throughput.Case("small", "default", 1): 0.5}
     [bar] = throughput.bars(ratios)
+    assert bar.holds
+    [bar] = throughput.bars({throughput.Case("small", "default", 32): 1.05})
     assert not bar.holds

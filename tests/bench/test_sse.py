@@ -21,7 +21,12 @@ def chunk(data: bytes) -> bytes:
 
 
 async def reply_to(
-    pieces: Sequence[bytes], *, close: bool = True, timeout_s: float = 10, cut_after: int | None = None
+    pieces: Sequence[bytes],
+    *,
+    close: bool = True,
+    timeout_s: float = 10,
+    cut_after: int | None = None,
+    until: asyncio.Event | None = None,
 ) -> Reply:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -37,7 +42,7 @@ async def reply_to(
     async with server:
         host, port = server.sockets[0].getsockname()
         request = http_request("/v1/completions", b"", host, "x")
-        return await exchange(host, port, request, timeout_s=timeout_s, cut_after=cut_after)
+        return await exchange(host, port, request, timeout_s=timeout_s, cut_after=cut_after, until=until)
 
 
 @pytest.mark.parametrize("step", [1, 7, 10_000])
@@ -86,6 +91,14 @@ async def test_silence_ends_with_the_time_out() -> None:
 
 async def test_a_client_can_hang_up_after_some_events() -> None:
     reply = await reply_to([HEAD, chunk(EVENTS[0])], close=False, cut_after=1)
+    assert reply.cut
+    assert reply.error is None
+
+
+async def test_a_client_can_hang_up_when_it_likes() -> None:
+    until = asyncio.Event()
+    until.set()
+    reply = await reply_to([], close=False, until=until)
     assert reply.cut
     assert reply.error is None
 
