@@ -5,10 +5,11 @@ closed when it stops. Event loop's thread.
 """
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
@@ -71,7 +72,8 @@ def create_app(settings: Settings, *, pool: EnginePool | None = None) -> Applica
         authenticator=Authenticator(settings.server.api_keys),
         calls=RunningCalls(),
     )
-    metrics.watch_engines(partial(_engine_stats, pool, tuple(settings.models)))
+    workers = tuple(spec.id for spec in settings.models.values() if spec.base is None)
+    metrics.watch_engines(partial(_states, pool, workers))
     status = StatusViews(context)
     app = Application(routes=build_routes(context, status), lifespan=_lifespan(pool))
     app.router.redirect_slashes = False
@@ -103,8 +105,8 @@ def _process_pool(settings: Settings) -> EnginePool:
     return ProcessPool(settings.models, settings.workers)
 
 
-def _engine_stats(pool: EnginePool, model_ids: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    return {name: pool.state(name).get("stats", {}) for name in model_ids}
+def _states(pool: EnginePool, model_ids: tuple[str, ...]) -> dict[str, Mapping[str, Any]]:
+    return {model_id: pool.state(model_id) for model_id in model_ids}
 
 
 def _lifespan(pool: EnginePool) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:

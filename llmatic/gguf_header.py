@@ -45,7 +45,11 @@ class GgufError(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """The facts of one file. `n_weights` counts this file's; a split model has several files."""
+    """The facts of one file. `n_weights` counts this file's; a split model has several files.
+
+    `kind` is what the file is, "model" or "adapter" as a rule; `adapter_type` is "lora" for LoRA adapters and
+    None for all but adapters.
+    """
 
     version: int
     size_bytes: int
@@ -56,6 +60,8 @@ class GgufHeader:
     n_context_train: int | None
     n_vocab: int | None
     chat_template: str | None
+    kind: str = "model"
+    adapter_type: str | None = None
 
 
 def read_header(path: Path) -> GgufHeader:
@@ -160,6 +166,8 @@ def _header(reader: _Reader) -> GgufHeader:
         n_context_train=_number(meta, f"{architecture}.context_length"),
         n_vocab=vocabulary[1] if isinstance(vocabulary, tuple) else None,
         chat_template=_text(meta, "tokenizer.chat_template"),
+        kind=_text(meta, "general.type") or "model",
+        adapter_type=_text(meta, "adapter.type"),
     )
 
 

@@ -32,6 +32,10 @@ class Registry:
                 f"The model `{name}` does not exist or you do not have access to it."
             ) from None
 
+    def knows(self, name: str) -> bool:
+        """Whether `name` is an id or an alias."""
+        return name in self._names
+
     def specs(self) -> tuple[ModelSpec, ...]:
         """Every model once, in the configuration's order."""
         return self._specs

@@ -1,18 +1,19 @@
-"""From a model's `source:` to the file on disk.
+"""From a model's `source:` to the file on disk, and likewise for its adapters and the model that drafts.
 
 Owns what `builtin:NAME`, `hf:org/repo/file` and plain paths mean, and where downloads are kept. Never
-opens a model file. `locate_source` may download and then blocks for long: call it in the worker process;
-`source_path` never touches the network and may be called anywhere.
+opens a model file. `locate_…` may download and then blocks for long: call `locate_source` and `locate_draft`
+in the worker process, `locate_adapter` off the event loop. `…_path` never touches the network and may be
+called anywhere.
 """
 
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from llmatic.config import ModelSpec
+from llmatic.config import AdapterSpec, ModelSpec
 from llmatic.core.errors import ConfigError
 from llmatic.hub import HubFile, Progress, download
 
@@ -49,6 +50,32 @@ def locate_source(
     if not located.path.exists():
         raise ConfigError(f"Model '{spec.id}': the file {located.path} does not exist.", param="source")
     return located.path
+
+
+def locate_draft(
+    spec: ModelSpec, *, environ: Mapping[str, str] = os.environ, on_progress: Progress | None = None
+) -> Path | None:
+    """The file of the model that drafts for `spec`, None if it has none. As `locate_source`."""
+    if spec.draft_source is None:
+        return None
+    draft = replace(spec, source=spec.draft_source, id=spec.draft or spec.id)
+    return locate_source(draft, environ=environ, on_progress=on_progress)
+
+
+def locate_adapter(
+    spec: ModelSpec,
+    adapter: AdapterSpec,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    on_progress: Progress | None = None,
+) -> Path:
+    """The file of one of the model's adapters. As `locate_source`."""
+    return locate_source(replace(spec, source=adapter.path), environ=environ, on_progress=on_progress)
+
+
+def adapter_path(spec: ModelSpec, adapter: AdapterSpec, environ: Mapping[str, str] = os.environ) -> Located:
+    """Where the file of one of the model's adapters is or will be. Raises ConfigError."""
+    return source_path(replace(spec, source=adapter.path), environ)
 
 
 def source_path(spec: ModelSpec, environ: Mapping[str, str] = os.environ) -> Located:

@@ -74,7 +74,7 @@ def logprob(text: str | bytes, value: float | None = -0.5, n_top: int = 0) -> To
 
 def echo(request: GenerationRequest) -> Iterable[Step]:
     """Hello wörld! in three tokens for every choice, then an end token."""
-    yield Started(N_PROMPT_TOKENS, 2)
+    yield Started(N_PROMPT_TOKENS)
     n_top = request.sampling.n_logprobs
     for index in range(request.n_choices):
         for word in WORDS:

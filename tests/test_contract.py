@@ -54,7 +54,9 @@ def test_every_route_is_described_and_every_description_served(contract: Contrac
 def served(contract: Contract) -> set[tuple[str, str]]:
     """Methods and paths of the URL table, in the document's notation."""
     context: Any = SimpleNamespace(contract=contract, registry=None, settings=SimpleNamespace())
-    status: Any = SimpleNamespace(index=None, health=None, ready=None, metrics=None, contract=None)
+    status: Any = SimpleNamespace(
+        index=None, health=None, ready=None, metrics=None, contract=None, model=None
+    )
     pairs = set()
     for route in build_routes(context, status):
         assert isinstance(route, Route)

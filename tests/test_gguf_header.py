@@ -46,8 +46,24 @@ def test_a_small_file(tmp_path: Path) -> None:
     assert (header.n_context_train, header.n_vocab, header.chat_template) == (4096, 2, "{{ é }}")
 
 
+def test_an_adapter(tmp_path: Path) -> None:
+    path = tmp_path / "a.gguf"
+    path.write_bytes(
+        gguf(
+            entry("general.type", 8, text("adapter")),
+            entry("adapter.type", 8, text("lora")),
+            ARCHITECTURE,
+            tensors=(TENSOR,),
+            data=136,
+        )
+    )
+    header = read_header(path)
+    assert (header.kind, header.adapter_type, header.architecture) == ("adapter", "lora", "llama")
+
+
 def test_the_embedded_model() -> None:
     header = read_header(TINY)
+    assert (header.kind, header.adapter_type) == ("model", None)
     assert (header.architecture, header.quantization) == ("llama", "Q8_0")
     assert header.n_weights > 1_000_000
     assert header.chat_template

@@ -28,6 +28,13 @@ def test_unknown_names_in_openais_words(registry: Registry, name: str) -> None:
     assert (caught.value.status, caught.value.code, caught.value.param) == (404, "model_not_found", None)
 
 
+def test_a_model_with_a_base_is_itself() -> None:
+    derived = ModelSpec(id="legal", source="", base="two", aliases=("law",))
+    registry = Registry({"two": TWO, "legal": derived}, started=7)
+    assert registry.resolve("legal") is registry.resolve("law") is derived
+    assert (registry.knows("law"), registry.knows("lex")) == (True, False)
+
+
 def test_listing(registry: Registry) -> None:
     assert registry.specs() == (ONE, TWO)
     assert registry.names() == (("org/one", ONE), ("two", TWO), ("gpt-4o", ONE), ("uno", ONE))

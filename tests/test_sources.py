@@ -1,12 +1,20 @@
 """From `source:` to a file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from llmatic.config import ModelSpec
+from llmatic.config import AdapterSpec, ModelSpec
 from llmatic.core.errors import ConfigError
-from llmatic.sources import cache_dir, locate_source, source_path
+from llmatic.sources import (
+    adapter_path,
+    cache_dir,
+    locate_adapter,
+    locate_draft,
+    locate_source,
+    source_path,
+)
 
 
 def spec(source: str) -> ModelSpec:
@@ -71,3 +79,25 @@ def test_malformed_hub_names(source: str) -> None:
 )
 def test_the_cache(environ: dict[str, str], expected: str) -> None:
     assert str(cache_dir(environ)) == expected
+
+
+def test_the_draft_of_a_model(tmp_path: Path) -> None:
+    file = tmp_path / "small.gguf"
+    model = replace(spec("/big.gguf"), draft="small", draft_source=str(file))
+    assert locate_draft(spec("/big.gguf")) is None
+    with pytest.raises(ConfigError, match=r"Model 'small': the file .*small\.gguf does not exist"):
+        locate_draft(model)
+    file.touch()
+    assert locate_draft(model) == file
+
+
+def test_adapters_are_found_as_models_are(tmp_path: Path) -> None:
+    model = ModelSpec("d", "", base="m")
+    file = tmp_path / "a.gguf"
+    with pytest.raises(ConfigError, match=r"Model 'd': the file .*a\.gguf does not exist"):
+        locate_adapter(model, AdapterSpec(str(file)))
+    file.touch()
+    assert locate_adapter(model, AdapterSpec(str(file))) == file
+    environ = {"LLMATIC_CACHE_DIR": str(tmp_path)}
+    hub = adapter_path(model, AdapterSpec("hf:org/repo/a.gguf"), environ)
+    assert hub.path == tmp_path / "hub/org/repo/main/a.gguf"

@@ -12,11 +12,12 @@ from llmatic.api.generate import Call, StreamOptions, now, stream_options
 from llmatic.config import ModelSpec
 from llmatic.core.types import ChatPrompt, GenerationRequest
 from llmatic.services.parameters import chat_limit, min_tokens, sampling_params, stop_texts
+from llmatic.services.terms import Caller, service_tier, with_terms
 
 Body = dict[str, Any]
 
 
-def parse_chat(body: Body, spec: ModelSpec, reply_id: str, client: str) -> Call:
+def parse_chat(body: Body, spec: ModelSpec, reply_id: str, caller: Caller) -> Call:
     """The call that a checked body asks for."""
     n = int(body.get("n", 1))
     n_top = _top_logprobs(body)
@@ -30,12 +31,13 @@ def parse_chat(body: Body, spec: ModelSpec, reply_id: str, client: str) -> Call:
         min_tokens=min_tokens(body, spec.sampling),
         stop=stop_texts(body, spec.sampling),
         ignore_eos=bool(body.get("ignore_eos")),
-        client=client,
+        prediction=_prediction(body),
     )
-    created = now()
+    requests = with_terms((request,), body, spec, caller)
+    created, tier = now(), service_tier(body)
 
     def reply(fingerprint: str | None) -> ChatReply:
-        return ChatReply(reply_id, created, spec.id, fingerprint, n_top)
+        return ChatReply(reply_id, created, spec.id, fingerprint, n_top, tier)
 
     def chunks(fingerprint: str | None, options: StreamOptions) -> ChatChunks:
         return ChatChunks(
@@ -45,12 +47,20 @@ def parse_chat(body: Body, spec: ModelSpec, reply_id: str, client: str) -> Call:
             obfuscate=options.obfuscate,
         )
 
-    return Call((request,), n, n, reply, chunks, stream)
+    return Call(requests, n, n, reply, chunks, stream)
 
 
 def _top_logprobs(body: Body) -> int | None:
     """How many alternatives to show for each token; None: no log probabilities at all."""
     return int(body.get("top_logprobs", 0)) if body.get("logprobs") else None
+
+
+def _prediction(body: Body) -> str:
+    prediction = body.get("prediction")
+    if prediction is None:
+        return ""
+    content = prediction["content"]
+    return content if isinstance(content, str) else _text_of(content)
 
 
 def _message(message: Mapping[str, Any]) -> Mapping[str, Any]:

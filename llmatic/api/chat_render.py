@@ -20,13 +20,14 @@ DONE = b"data: [DONE]\n\n"
 
 @dataclass(frozen=True, slots=True)
 class ChatReply:
-    """What all parts of one reply share. `n_top` None: no log probabilities wanted."""
+    """What all parts of one reply share. `n_top` None: no log probabilities wanted; `tier` was served."""
 
     id: str
     created: int
     model: str
     fingerprint: str | None
     n_top: int | None = None
+    tier: str = "default"
 
     def whole(self, choices: list[Choice], usage: Usage) -> bytes:
         """The body of a reply that is not streamed."""
@@ -38,7 +39,7 @@ class ChatReply:
                 "model": self.model,
                 "choices": [self._choice(choice) for choice in choices],
                 "usage": usage_object(usage),
-                "service_tier": "default",
+                "service_tier": self.tier,
                 "system_fingerprint": self.fingerprint,
             }
         )
@@ -76,7 +77,7 @@ class ChatChunks:
                 "object": "chat.completion.chunk",
                 "created": reply.created,
                 "model": reply.model,
-                "service_tier": "default",
+                "service_tier": reply.tier,
                 "system_fingerprint": reply.fingerprint,
             }
         )
@@ -163,8 +164,8 @@ def usage_object(usage: Usage) -> dict[str, Any]:
         "completion_tokens_details": {
             "reasoning_tokens": 0,
             "audio_tokens": 0,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
+            "accepted_prediction_tokens": usage.n_accepted_prediction_tokens,
+            "rejected_prediction_tokens": usage.n_rejected_prediction_tokens,
         },
     }
 

@@ -19,7 +19,8 @@ class CompletionReply:
     """What all parts of one reply share.
 
     `offsets[p]` is where the text of prompt p's choices begins, in characters. `prefixes[p]`, where not
-    empty, is put before each choice's text: an echo that the engine does not write itself.
+    empty, is put before each choice's text: an echo that the engine does not write itself. `tier` None: the
+    request named none, and OpenAI's reply has no such key.
     """
 
     id: str
@@ -30,6 +31,7 @@ class CompletionReply:
     n_choices: int
     offsets: tuple[int, ...]
     prefixes: tuple[str, ...]
+    tier: str | None = None
 
     def whole(self, choices: list[Choice], usage: Usage) -> bytes:
         """The body of a reply that is not streamed."""
@@ -41,6 +43,7 @@ class CompletionReply:
                 "model": self.model,
                 "choices": [self._choice(choice) for choice in choices],
                 "usage": usage_object(usage),
+                **_tier(self),
                 "system_fingerprint": self.fingerprint,
             }
         )
@@ -70,7 +73,7 @@ class CompletionChunks:
         obfuscate: bool = False,
     ) -> None:
         head = orjson.dumps({"id": reply.id, "object": "text_completion", "created": reply.created})
-        tail = orjson.dumps({"model": reply.model, "system_fingerprint": reply.fingerprint})
+        tail = orjson.dumps({"model": reply.model, **_tier(reply), "system_fingerprint": reply.fingerprint})
         self._reply = reply
         self._head = b"data: " + head[:-1]
         self._text_head = self._head + b',"choices":[{"text":'
@@ -141,10 +144,15 @@ class CompletionChunks:
         return b"".join(parts)
 
 
-def usage_object(usage: Usage) -> dict[str, int]:
-    """Token counts, without chat's details, as OpenAI's older endpoint has them."""
+def usage_object(usage: Usage) -> dict[str, Any]:
+    """Token counts, with the only one of the details that can be other than 0 here."""
     return {
         "prompt_tokens": usage.n_prompt_tokens,
         "completion_tokens": usage.n_completion_tokens,
         "total_tokens": usage.n_prompt_tokens + usage.n_completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.n_cached_tokens},
     }
+
+
+def _tier(reply: CompletionReply) -> dict[str, str]:
+    return {} if reply.tier is None else {"service_tier": reply.tier}

@@ -3,6 +3,7 @@
 Pure but for the clock; any thread.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from llmatic.api.completion_render import CompletionChunks, CompletionReply
@@ -18,13 +19,14 @@ from llmatic.services.parameters import (
     sampling_params,
     stop_texts,
 )
+from llmatic.services.terms import Caller, service_tier, with_terms
 
 DEFAULT_PROMPT = "<|endoftext|>"
 
 Body = dict[str, Any]
 
 
-def parse_completion(body: Body, spec: ModelSpec, reply_id: str, client: str) -> Call:
+def parse_completion(body: Body, spec: ModelSpec, reply_id: str, caller: Caller) -> Call:
     """The call that a checked body asks for. Raises InvalidRequest."""
     n, n_generated = _choices_of(body)
     stream = stream_options(body)
@@ -44,7 +46,7 @@ def parse_completion(body: Body, spec: ModelSpec, reply_id: str, client: str) ->
         raise InvalidRequest(
             "Cannot combine 'logprobs' with 'echo' when 'suffix' is given.", param="logprobs"
         )
-    requests = _requests(body, spec, prompts, n_generated, reply_id, client)
+    requests = with_terms(_requests(body, spec, prompts, n_generated, reply_id), body, spec, caller)
     created = now()
     offsets = tuple(0 if echo else _length(prompt) for prompt in prompts)
     prefixes = tuple(_infill_echo(prompt) if echo else "" for prompt in prompts)
@@ -59,6 +61,7 @@ def parse_completion(body: Body, spec: ModelSpec, reply_id: str, client: str) ->
             n_choices=n,
             offsets=offsets,
             prefixes=prefixes,
+            tier=service_tier(body) if "service_tier" in body else None,
         )
 
     def chunks(fingerprint: str | None, options: StreamOptions) -> CompletionChunks:
@@ -73,8 +76,8 @@ def parse_completion(body: Body, spec: ModelSpec, reply_id: str, client: str) ->
 
 
 def _requests(
-    body: Body, spec: ModelSpec, prompts: list[Prompt], n_generated: int, reply_id: str, client: str
-) -> tuple[GenerationRequest, ...]:
+    body: Body, spec: ModelSpec, prompts: list[Prompt], n_generated: int, reply_id: str
+) -> Iterator[GenerationRequest]:
     """One generation for each prompt."""
     n_logprobs = body.get("logprobs")
     if n_logprobs is None and n_generated > int(body.get("n", 1)):
@@ -82,8 +85,8 @@ def _requests(
     sampling = sampling_params(
         body, spec.sampling, n_logprobs=None if n_logprobs is None else int(n_logprobs)
     )
-    return tuple(
-        GenerationRequest(
+    for index, prompt in enumerate(prompts):
+        yield GenerationRequest(
             id=reply_id if len(prompts) == 1 else f"{reply_id}-{index}",
             prompt=prompt,
             sampling=sampling,
@@ -93,10 +96,7 @@ def _requests(
             stop=stop_texts(body, spec.sampling),
             ignore_eos=bool(body.get("ignore_eos")),
             echo=bool(body.get("echo")) and not isinstance(prompt, InfillPrompt),
-            client=client,
         )
-        for index, prompt in enumerate(prompts)
-    )
 
 
 def _choices_of(body: Body) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from starlette.types import Receive, Scope, Send
 
+from llmatic.api.auth import ANONYMOUS
 from llmatic.api.context import ApiContext
 from llmatic.api.errors import Headers
 from llmatic.api.ids import object_id
@@ -23,6 +24,7 @@ from llmatic.config import ModelSpec
 from llmatic.core.types import GenerationRequest, Usage
 from llmatic.services.choices import Choice, Folding
 from llmatic.services.generation import Generation
+from llmatic.services.terms import Caller
 
 
 class Reply(Protocol):
@@ -59,7 +61,7 @@ class Call:
 
 
 # body, model, reply id, caller → call
-Parse = Callable[[dict[str, Any], ModelSpec, str, str], Call]
+Parse = Callable[[dict[str, Any], ModelSpec, str, Caller], Call]
 
 
 class GenerateEndpoint:
@@ -85,7 +87,7 @@ class GenerateEndpoint:
         raw = await read_body(scope, receive, settings.max_body_bytes)
         body = self._checked(parse_json(raw, max_depth=settings.max_json_depth), scope)
         spec = context.registry.resolve(body["model"])
-        call = self._parse(body, spec, object_id(self._id_prefix), scope["llmatic.client"])
+        call = self._parse(body, spec, object_id(self._id_prefix), self._caller(scope))
         generation = Generation(lambda request: context.pool.generate(spec.id, request), call.requests)
         watcher = loop.create_task(watch(receive, generation))
         try:
@@ -107,6 +109,12 @@ class GenerateEndpoint:
             body["model"] = engine
         scope["llmatic.user"] = scope["llmatic.client"] if self._owns_user else body.get("user")
         return body
+
+    def _caller(self, scope: Scope) -> Caller:
+        """Callers with different keys share computed prompts only if the server is told so."""
+        client = scope["llmatic.client"]
+        shares = self._context.settings.share_prompt_cache or client == ANONYMOUS
+        return Caller(client, "" if shares else client)
 
     async def _answer(
         self, send: Send, generation: Generation, call: Call, spec: ModelSpec, started_s: float

@@ -47,7 +47,10 @@ class ModelViews:
 
 
 def model_object(name: str, spec: ModelSpec, created: int) -> dict[str, Any]:
-    """A model as OpenAI describes it, with the permissions of its older API."""
+    """A model as OpenAI describes it, with the permissions of its older API.
+
+    `root` is the registered id, whatever the name; `parent` is the base that this model is made of.
+    """
     return {
         "id": name,
         "object": "model",
@@ -55,7 +58,7 @@ def model_object(name: str, spec: ModelSpec, created: int) -> dict[str, Any]:
         "owned_by": OWNER,
         "permission": [_permission(name, created)],
         "root": spec.id,
-        "parent": None,
+        "parent": spec.base,
     }
 
 

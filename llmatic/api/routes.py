@@ -21,7 +21,7 @@ PREFIXES = ("/v1", "", "/oaiv1")
 
 def build_routes(context: ApiContext, status: StatusViews) -> list[BaseRoute]:
     """Every path that this server answers."""
-    routes = [route for prefix in PREFIXES for route in _api_routes(context, prefix)]
+    routes = [route for prefix in PREFIXES for route in _api_routes(context, prefix, status)]
     for path, view in (
         ("/", status.index),
         ("/healthz", status.health),
@@ -33,7 +33,7 @@ def build_routes(context: ApiContext, status: StatusViews) -> list[BaseRoute]:
     return routes
 
 
-def _api_routes(context: ApiContext, prefix: str) -> list[BaseRoute]:
+def _api_routes(context: ApiContext, prefix: str, status: StatusViews) -> list[BaseRoute]:
     models = ModelViews(context.registry)
     owns_user = prefix == "/oaiv1"
 
@@ -47,6 +47,7 @@ def _api_routes(context: ApiContext, prefix: str) -> list[BaseRoute]:
         _route(f"{prefix}/chat/completions", POST=chat("createChatCompletion")),
         _route(f"{prefix}/completions", POST=completion("createCompletion")),
         _route(f"{prefix}/models", GET=View(models.list_models)),
+        _route(f"{prefix}/models/{{model:path}}/status", GET=View(status.model)),
         _route(f"{prefix}/models/{{model:path}}", GET=View(models.retrieve_model)),
         _route(f"{prefix}/engines", GET=View(models.list_engines)),
         _route(

@@ -9,6 +9,7 @@ running streams at shutdown.
 """
 
 import asyncio
+from dataclasses import replace
 from typing import Protocol
 
 from starlette.types import Receive, Send
@@ -87,13 +88,16 @@ class EventStream:
         self._n_prompts = n_prompts
         self._n_choices = n_choices
         self._n_sent_tokens = 0
-        self._usages: list[Usage] = []
+        self._ended = _UNCOUNTED  # of the prompts whose end was rendered
 
     @property
     def usage(self) -> Usage:
-        """Token counts of what was rendered so far; more may have come meanwhile."""
-        generation = self._generation
-        return Usage(generation.n_prompt_tokens, self._n_sent_tokens, generation.n_cached_tokens)
+        """Token counts of what was rendered so far; more may have come meanwhile.
+
+        What was cached or predicted is told at the end of a prompt and not counted before.
+        """
+        n_prompt = self._generation.n_prompt_tokens
+        return replace(self._ended, n_prompt_tokens=n_prompt, n_completion_tokens=self._n_sent_tokens)
 
     async def send(
         self, send: Send, *, headers: Headers, keep_alive_s: float, metrics: ModelMetrics, started_s: float
@@ -136,7 +140,7 @@ class EventStream:
                 if is_first:
                     is_first = False
                     metrics.observe_first_token(asyncio.get_running_loop().time() - started_s)
-        closing = self._chunks.closing(total(self._usages))
+        closing = self._chunks.closing(self._ended)
         await send({"type": "http.response.body", "body": closing})
 
     def _render(self, events: list[Tagged]) -> bytes:
@@ -148,7 +152,7 @@ class EventStream:
                 usage = self.usage if self._chunks.usage_on_all else _UNCOUNTED
                 frames.append(self._chunks.delta(index, event, usage))
             else:
-                self._usages.append(event.usage)
+                self._ended = total((self._ended, event.usage))
         return b"".join(frames)
 
     async def _send_failure(self, send: Send, error: LlmaticError) -> None:

@@ -1,6 +1,6 @@
 """What the server says of itself: the page at /, /healthz, /readyz, /metrics, /openapi.yaml.
 
-Event loop's thread.
+And how each model is doing, at /models/{model}/status. Event loop's thread.
 """
 
 from typing import Any
@@ -11,7 +11,10 @@ from starlette.types import Scope
 
 from llmatic import __version__
 from llmatic.api.context import ApiContext
+from llmatic.api.model_status import load_line, status_object
+from llmatic.api.models import model_object
 from llmatic.api.replies import Answer
+from llmatic.config import ModelSpec
 from llmatic.core.metrics import CONTENT_TYPE
 from llmatic.web.index import ModelLine, render_index
 
@@ -63,6 +66,17 @@ class StatusViews:
         raw = orjson.dumps(body, default=str)
         return Answer(raw) if is_ready else Answer(raw, status=503, headers=[(b"retry-after", _RETRY_S)])
 
+    def model(self, scope: Scope) -> Answer:
+        """How one model is doing. Raises ModelNotFound."""
+        name: str = scope["path_params"]["model"]
+        registry = self._context.registry
+        whole = f"{name}/status"
+        if registry.knows(whole):  # a model may be called so, and this is then its own path
+            return Answer(orjson.dumps(model_object(whole, registry.resolve(whole), registry.started)))
+        spec = registry.resolve(name)
+        fresh = [(b"cache-control", b"no-store")]
+        return Answer(orjson.dumps(status_object(name, spec, self._state(spec.id))), headers=fresh)
+
     def metrics(self, _scope: Scope) -> Answer:
         """Prometheus' text format."""
         return Answer(self._context.metrics.render(), content_type=CONTENT_TYPE.encode("ascii"))
@@ -72,16 +86,17 @@ class StatusViews:
         return Answer(self._contract, content_type=b"application/yaml")
 
     def _lines(self) -> list[ModelLine]:
-        pool = self._context.pool
-        return [
-            ModelLine(
-                id=spec.id,
-                aliases=spec.aliases,
-                state=str(self._state(spec.id).get("state", "unknown")),
-                description=info.description if (info := pool.info(spec.id)) is not None else "",
-            )
-            for spec in self._context.registry.specs()
-        ]
+        return [self._line(spec) for spec in self._context.registry.specs()]
+
+    def _line(self, spec: ModelSpec) -> ModelLine:
+        state, info = self._state(spec.id), self._context.pool.info(spec.id)
+        return ModelLine(
+            id=spec.id,
+            aliases=spec.aliases,
+            state=str(state.get("state", "unknown")),
+            description=info.description if info is not None else "",
+            load=load_line(status_object(spec.id, spec, state)) if spec.base is None else f"by {spec.base}",
+        )
 
     def _may_list(self, scope: Scope) -> bool:
         # What runs here is as private as /models, but these pages themselves need no key.

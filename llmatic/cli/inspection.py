@@ -6,17 +6,18 @@ model library, never downloads, never starts a process.
 
 import os
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from llmatic.cli.companions import check_adapters, check_draft
 from llmatic.cli.tables import size
-from llmatic.config import ModelSpec, load_settings
+from llmatic.config import AdapterSpec, ModelSpec, load_settings
 from llmatic.core.errors import ConfigError
 from llmatic.engines import resolve_engine
 from llmatic.gguf_header import GgufHeader, read_header
 from llmatic.registry import Registry
-from llmatic.sources import Located, source_path
+from llmatic.sources import Located, adapter_path, source_path
 
 
 def open_registry(config: Path | None) -> Registry:
@@ -25,23 +26,36 @@ def open_registry(config: Path | None) -> Registry:
 
 
 def overview(spec: ModelSpec) -> dict[str, Any]:
-    """One line of `models list`; a malformed source counts as not here."""
-    located = _located(spec)
+    """One line of `models list`; a malformed source counts as not here, a base's files as the base's."""
+    files = [_located(spec, adapter) for adapter in spec.adapters]
+    if spec.base is None:
+        files.insert(0, _located(spec))
     return {
         "id": spec.id,
         "engine": spec.engine,
-        "source": spec.source,
-        "size": size(_size_bytes(located)),
-        "here": located is not None and located.is_present,
+        "source": spec.source or None,
+        "size": size(_size_bytes(files)) if files else None,
+        "here": all(located is not None and located.is_present for located in files),
         "preload": spec.preload,
         "aliases": list(spec.aliases),
+        "base": spec.base,
+        "adapters": [Path(adapter.path).name for adapter in spec.adapters],
+        "draft": spec.draft,
     }
 
 
-def effective(spec: ModelSpec) -> dict[str, Any]:
-    """Every value of the specification under its configuration key, and the file it stands for."""
+def effective(spec: ModelSpec, registry: Registry) -> dict[str, Any]:
+    """Every value of the specification under its configuration key, and the file it stands for.
+
+    A model with a base shows the base's values where it has none of its own.
+    """
+    if spec.base is not None:
+        own = {name: getattr(spec, name) for name in ("id", "base", "aliases", "adapters", "sampling")}
+        spec = replace(registry.resolve(spec.base), **own)
     values = {field.name.removesuffix("_s"): getattr(spec, field.name) for field in fields(spec)}
+    del values["draft_source"]
     values["aliases"] = list(spec.aliases)
+    values["adapters"] = [{"path": item.path, "scale": item.scale} for item in spec.adapters]
     values["sampling"] = dict(spec.sampling)
     values["options"] = dict(spec.options)
     values["keep_alive"] = "never" if spec.keep_alive_s is None else spec.keep_alive_s
@@ -52,15 +66,26 @@ def effective(spec: ModelSpec) -> dict[str, Any]:
     return {**values, "file": None if located is None else str(located.path)}
 
 
-def check(spec: ModelSpec) -> dict[str, Any]:
-    """{id, ok, facts, problems, notes}: whether the model could be loaded, as far as its files tell."""
+def check(spec: ModelSpec, registry: Registry) -> dict[str, Any]:
+    """{id, ok, facts, problems, notes}: whether the model could be loaded, as far as its files tell.
+
+    Of a model with a base only what it adds is looked at; the base has a report of its own.
+    """
     report: dict[str, Any] = {"id": spec.id, "ok": False, "facts": {}, "problems": [], "notes": []}
     try:
         resolve_engine(spec.engine)
-        if spec.engine == "llama":
+        if spec.base is not None:
+            report["facts"]["base"] = spec.base
+        elif spec.engine == "llama":
             _check_llama(spec, report)
         else:
             report["notes"].append(f"the engine '{spec.engine}' checks its own source when it loads")
+        if spec.engine != "llama" and spec.adapters:
+            report["notes"].append(f"the engine '{spec.engine}' must know adapters, or it refuses requests")
+        elif spec.adapters:
+            check_adapters(spec, registry.resolve(spec.base or spec.id), report)
+        if spec.draft is not None:
+            check_draft(spec, registry.resolve(spec.draft), report)
     except ConfigError as error:
         report["problems"].append(error.message)
     report["ok"] = not report["problems"]
@@ -118,14 +143,15 @@ def _check_template(spec: ModelSpec, header: GgufHeader, report: dict[str, Any])
         raise
 
 
-def _located(spec: ModelSpec) -> Located | None:
+def _located(spec: ModelSpec, adapter: AdapterSpec | None = None) -> Located | None:
     try:
-        return source_path(spec)
+        return source_path(spec) if adapter is None else adapter_path(spec, adapter)
     except ConfigError:
         return None
 
 
-def _size_bytes(located: Located | None) -> int | None:
-    if located is None or not located.is_present:
+def _size_bytes(files: list[Located | None]) -> int | None:
+    """All files together; None if one is not here."""
+    if any(located is None or not located.is_present for located in files):
         return None
-    return sum(part.stat().st_size for part in located.parts)
+    return sum(part.stat().st_size for located in files if located for part in located.parts)

@@ -11,6 +11,8 @@ import typer
 
 from llmatic.cli.options import ConfigOption, JsonOption
 
+RARE = frozenset({"base", "adapters", "draft"})  # columns that are left out if nothing stands in them
+
 models_app = typer.Typer(
     help="The configured models: what there is, what is set, what is wrong.", no_args_is_help=True
 )
@@ -18,7 +20,7 @@ models_app = typer.Typer(
 
 @models_app.command("list")
 def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """List the models: id, engine, source, size, whether the file is here, aliases."""
+    """List the models: id, engine, source, size, whether the files are here, and what else is set."""
     from llmatic.cli.inspection import open_registry, overview
     from llmatic.cli.tables import table
 
@@ -28,8 +30,9 @@ def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> Non
     elif not rows:
         typer.echo("No models are configured; add one under models: in config.yaml.")
     else:
-        cells = [[_cell(row[key]) for key in row] for row in rows]
-        typer.echo(table([key.upper() for key in rows[0]], cells))
+        keys = [key for key in rows[0] if key not in RARE or any(row[key] for row in rows)]
+        cells = [[_cell(row[key]) for key in keys] for row in rows]
+        typer.echo(table([key.upper() for key in keys], cells))
 
 
 @models_app.command("show")
@@ -42,7 +45,8 @@ def show_model(
     from llmatic.cli.inspection import effective, open_registry
     from llmatic.cli.tables import pairs
 
-    values = effective(open_registry(config).resolve(model))
+    registry = open_registry(config)
+    values = effective(registry.resolve(model), registry)
     if as_json:
         _print_json(values)
     else:
@@ -61,7 +65,7 @@ def check_models(
 
     registry = open_registry(config)
     specs = [registry.resolve(name) for name in models] if models else list(registry.specs())
-    reports = [check(spec) for spec in specs]
+    reports = [check(spec, registry) for spec in specs]
     if as_json:
         _print_json(reports)
     for report in () if as_json else reports:
@@ -87,7 +91,13 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "-"
+        return ", ".join(map(_item, value)) or "-"
     if isinstance(value, dict):
         return json.dumps(value, ensure_ascii=False) if value else "-"
+    return str(value)
+
+
+def _item(value: Any) -> str:
+    if isinstance(value, dict) and set(value) == {"path", "scale"}:
+        return f"{value['path']} × {value['scale']:g}"
     return str(value)

@@ -1,6 +1,6 @@
 """Configuration: `config.yaml` and `LLMATIC_…` variables in, frozen `Settings` out."""
 
 from llmatic.config.loader import load_settings
-from llmatic.config.settings import ModelSpec, ServerSettings, Settings, WorkerSettings
+from llmatic.config.settings import AdapterSpec, ModelSpec, ServerSettings, Settings, WorkerSettings
 
-__all__ = ["ModelSpec", "ServerSettings", "Settings", "WorkerSettings", "load_settings"]
+__all__ = ["AdapterSpec", "ModelSpec", "ServerSettings", "Settings", "WorkerSettings", "load_settings"]

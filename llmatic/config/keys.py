@@ -10,7 +10,8 @@ from typing import Any
 
 from llmatic.config import readers
 from llmatic.config.readers import Field
-from llmatic.config.tree import Node, Table, describe, fail, is_null
+from llmatic.config.settings import AdapterSpec
+from llmatic.config.tree import Items, Node, Scalar, Table, describe, fail, is_null
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+/-]{0,199}\Z")
 _ENGINE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*(:[A-Za-z_][A-Za-z0-9_.]*)?\Z")
@@ -50,6 +51,27 @@ def _sampling(node: Node, name: str) -> Mapping[str, Any]:
     return read_section(node, name, SAMPLING)
 
 
+def _adapters(node: Node, name: str) -> tuple[AdapterSpec, ...]:
+    if not isinstance(node, Items):
+        fail(node.at, f"{name} must be a list of adapters, not {describe(node)}")
+    found: dict[str, AdapterSpec] = {}
+    for item in node.items:
+        adapter = _adapter(item, f"every entry of {name}")
+        if adapter.path in found:
+            fail(item.at, f"{name}: the adapter '{adapter.path}' is there twice")
+        found[adapter.path] = adapter
+    return tuple(found.values())
+
+
+def _adapter(node: Node, name: str) -> AdapterSpec:
+    if isinstance(node, Scalar):
+        return AdapterSpec(readers.text(node, name))
+    values = read_section(node, name, ADAPTER)
+    if "path" not in values:
+        fail(node.at, f"{name} needs 'path:', a path, builtin:NAME or hf:org/repo/file")
+    return AdapterSpec(**values)
+
+
 SERVER = {
     "host": Field("host", readers.text, "text"),
     "port": Field("port", readers.whole(0, 65535)),
@@ -61,12 +83,14 @@ SERVER = {
     "drain_timeout_s": Field("drain_timeout_s", readers.duration(zero=True)),
     "sse_keep_alive_s": Field("sse_keep_alive_s", readers.duration(zero=False)),
     "api_keys": Field("api_keys", readers.texts(_key_problem, secret=True), "list"),
+    "share_prompt_cache": Field("share_prompt_cache", readers.flag),
     "log_level": Field("log_level", readers.one_of("debug", "info", "warning", "error", "critical"), "text"),
 }
 
 WORKERS = {
     "load_timeout_s": Field("load_timeout_s", readers.duration(zero=False)),
     "step_timeout_s": Field("step_timeout_s", readers.duration(zero=False)),
+    "stop_timeout_s": Field("stop_timeout_s", readers.duration(zero=True)),
     "restart_backoff_s": Field("restart_backoff_s", readers.duration(zero=True)),
     "restart_backoff_max_s": Field("restart_backoff_max_s", readers.duration(zero=True)),
 }
@@ -85,6 +109,11 @@ SAMPLING = {
     "stop": Field("stop", readers.stop_texts),
 }
 
+ADAPTER = {
+    "path": Field("path", readers.text, "text"),
+    "scale": Field("scale", readers.real(-100, 100)),
+}
+
 MODEL = {
     "engine": Field("engine", _engine, "text"),
     "source": Field("source", readers.text, "text"),
@@ -100,7 +129,12 @@ MODEL = {
     "max_queue": Field("max_queue", readers.whole(1, 1_000_000)),
     "max_queue_tokens": Field("max_queue_tokens", readers.whole(1)),
     "options": Field("options", readers.mapping),
+    "base": Field("base", readers.text, "text"),
+    "adapters": Field("adapters", _adapters, "list"),
+    "draft": Field("draft", readers.text, "text"),
+    "deterministic": Field("deterministic", readers.flag),
 }
+DERIVED = frozenset({"base", "adapters", "aliases", "sampling"})  # what an entry with a base may say
 
 SECTIONS = {"server": SERVER, "workers": WORKERS}
 TOP = (*SECTIONS, "models")

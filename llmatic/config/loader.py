@@ -1,16 +1,18 @@
 """config.yaml and the environment → Settings.
 
-Owns the order (defaults, then the file, then the environment), paths relative to the file, and the rules
-that span several models. Never reads os.environ: it comes in as an argument. Any thread.
+Owns the order (defaults, then the file, then the environment) and paths relative to the file; rules that
+span several models are those of `relations`. Never reads os.environ: it comes in as an argument. Any thread.
 """
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from llmatic.config.environment import CONFIG_FILE, overlay
-from llmatic.config.keys import MODEL, SERVER, TOP, WORKERS, id_problem, nearest, read_section
+from llmatic.config.keys import DERIVED, MODEL, SERVER, TOP, WORKERS, id_problem, nearest, read_section
+from llmatic.config.relations import related
 from llmatic.config.settings import ModelSpec, ServerSettings, Settings, WorkerSettings
 from llmatic.config.tree import At, Node, Scalar, Table, describe, fail, is_null, read_file
 from llmatic.core.errors import ConfigError
@@ -73,20 +75,36 @@ def _models(node: Node, base: Path) -> dict[str, ModelSpec]:
         if problem:
             fail(node.keys[model_id], f"models: '{model_id}' {problem}")
         models[model_id] = _model(model_id, entry, node.keys[model_id], base)
-    _check_names(node, models)
-    return models
+    return related(node, models)
 
 
 def _model(model_id: str, entry: Node, at: At, base: Path) -> ModelSpec:
     name = f"models.{model_id}"
     values: dict[str, Any] = read_section(entry, name, MODEL)
-    if "source" not in values:
-        fail(at, f"{name} needs 'source:', a path, builtin:NAME or hf:org/repo/file")
-    values["source"] = _absolute(values["source"], base)
+    if "base" in values:
+        _check_derived(entry, name)
+        values["source"] = ""
+    elif "source" not in values:
+        fail(at, f"{name} needs 'source:', a path, builtin:NAME or hf:org/repo/file, or 'base:', a model")
+    else:
+        values["source"] = _absolute(values["source"], base)
+    adapters = values.get("adapters", ())
+    values["adapters"] = tuple(replace(item, path=_absolute(item.path, base)) for item in adapters)
     template = values.get("chat_template")
     if template is not None and _TEMPLATE_FILE.match(template):
         values["chat_template"] = str(base / Path(template).expanduser())
     return ModelSpec(id=model_id, **values)
+
+
+def _check_derived(entry: Node, name: str) -> None:
+    """An entry with a base has no worker, hence none of the keys that set one up."""
+    assert isinstance(entry, Table)
+    for key, value in entry.values.items():
+        if key not in DERIVED and not is_null(value):
+            allowed = ", ".join(sorted(DERIVED))
+            fail(
+                entry.keys[key], f"{name} has a base, whose '{key}' it shares; only {allowed} may stand here"
+            )
 
 
 def _absolute(source: str, base: Path) -> str:
@@ -97,16 +115,3 @@ def _absolute(source: str, base: Path) -> str:
         return str(base / Path(source).expanduser())
     except RuntimeError as error:
         raise ConfigError(f"source '{source}': {error}") from error
-
-
-def _check_names(node: Table, models: Mapping[str, ModelSpec]) -> None:
-    """Every id and alias means one model."""
-    owners = {model_id: f"the id of a model ({node.keys[model_id]})" for model_id in models}
-    for model_id, spec in models.items():
-        entry = node.values[model_id]
-        assert isinstance(entry, Table)
-        for alias in spec.aliases:
-            at = entry.keys["aliases"]
-            if alias in owners:
-                fail(at, f"alias '{alias}' of model '{model_id}' is already {owners[alias]}")
-            owners[alias] = f"an alias of model '{model_id}' ({at})"

@@ -10,7 +10,10 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """The `server:` section. Times in seconds, sizes in bytes."""
+    """The `server:` section. Times in seconds, sizes in bytes.
+
+    `share_prompt_cache`: what was computed of a prompt under one API key is reused under every other.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -22,6 +25,7 @@ class ServerSettings:
     drain_timeout_s: float = 30.0
     sse_keep_alive_s: float = 10.0
     api_keys: tuple[str, ...] = ()
+    share_prompt_cache: bool = False
     log_level: str = "info"
 
 
@@ -31,13 +35,28 @@ class WorkerSettings:
 
     load_timeout_s: float = 600.0
     step_timeout_s: float = 120.0
+    stop_timeout_s: float = 15.0
     restart_backoff_s: float = 0.5
     restart_backoff_max_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
+class AdapterSpec:
+    """A LoRA adapter that a model is run with: a path, builtin:NAME or hf:org/repo/file, and its factor."""
+
+    path: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One entry of `models:`. `context` counts tokens over all parallel sequences together.
+
+    `base` set: the entry has no file and no worker of its own (`source` is empty). It is the model of that
+    id with further `adapters` and other `sampling`, and the worker of that model serves it. `draft`: the id
+    of a model whose file drafts for this one; `draft_source` is that model's `source`, filled in by the pool
+    for the worker, which knows no other model. `deterministic`: the text of an answer does not depend on
+    what else is computed at the time.
 
     None means "the engine's choice". `sampling` holds defaults for absent request fields, under
     the request's own names (temperature, top_p, top_k, min_p, repetition_penalty, max_tokens, …).
@@ -60,6 +79,11 @@ class ModelSpec:
     max_queue: int = 256
     max_queue_tokens: int = 1_000_000
     options: Mapping[str, Any] = field(default_factory=dict)
+    base: str | None = None
+    adapters: tuple[AdapterSpec, ...] = ()
+    draft: str | None = None
+    draft_source: str | None = None
+    deterministic: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,16 @@
 """What is counted, under the names that /metrics shows.
 
 Owns the counters of one server process in a registry of its own (no global one). Never decides when
-something is counted: the API does. Every label set is bound once and kept, so that counting costs well
-under a microsecond. Runs on the event loop's thread; the counters themselves may be touched from any.
+something is counted: the API does, and the engines count for themselves (see `engine_metrics`). Every label
+set is bound once and kept, so that counting costs well under a microsecond. Runs on the event loop's thread;
+the counters themselves may be touched from any.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+
+from llmatic.core.engine_metrics import EngineCollector, EngineStates
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-EngineStats = Callable[[], Mapping[str, Mapping[str, float]]]
 
 _FIRST_TOKEN_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _REQUEST_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -42,22 +40,6 @@ class ModelMetrics:
         self._prompt_tokens.inc(prompt)
         self._cached_tokens.inc(cached)
         self._completion_tokens.inc(completion)
-
-
-class _EngineCollector:
-    """Asks the engines for their own gauges whenever somebody looks."""
-
-    def __init__(self, read: EngineStats) -> None:
-        self._read = read
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        family = GaugeMetricFamily(
-            "llmatic_engine", "What the engines say of themselves.", labels=("model", "name")
-        )
-        for model_id, stats in self._read().items():
-            for name, value in stats.items():
-                family.add_metric((model_id, name), value)
-        yield family
 
 
 class Metrics:
@@ -116,9 +98,9 @@ class Metrics:
             self._bound_models[model_id] = bound
         return bound
 
-    def watch_engines(self, read: EngineStats) -> None:
-        """Show the engines' gauges, by model and name, as `read` returns them at the time."""
-        self._registry.register(_EngineCollector(read))
+    def watch_engines(self, read: EngineStates) -> None:
+        """Show the engines' own figures by model, as `read` returns the pool's states at the time."""
+        self._registry.register(EngineCollector(read))
 
     def render(self) -> bytes:
         """All of it in Prometheus' text format."""

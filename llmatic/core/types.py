@@ -6,9 +6,20 @@ llama.cpp. Everything here is immutable and may be read from any thread.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Literal
 
 FinishReason = Literal["stop", "length"]
+CacheRetention = Literal["in_memory", "24h"]
+
+
+class Priority(IntEnum):
+    """Who is served first and paused last; the names are those of OpenAI's service tiers."""
+
+    PRIORITY = 0
+    DEFAULT = 1
+    FLEX = 2
+    BATCH = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +79,26 @@ class SamplingParams:
 
 
 @dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA adapter file and the factor on its contribution (LoRA, arXiv:2106.09685)."""
+
+    path: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One prompt, `n_choices` answers to it.
 
     `max_tokens` None: up to the end of the context. `stop`: texts that end a choice and are not returned.
     `echo`: the prompt's text comes first as a Delta of every choice, with its log probabilities if
     `sampling.n_logprobs` is set (the first token has none). `min_tokens`: no end before that many.
-    `ignore_eos`: end-of-turn tokens do not end a choice. `client`: whose request it is.
+    `ignore_eos`: end-of-turn tokens do not end a choice. `client`: whose request it is, for fairness.
+    `cache_salt`: requests share computed prompts only where it agrees. `cache_key` set: requests with that
+    key are expected again, so what was computed is kept where it outlives the worker. `cache_retention`
+    "in_memory": never written to disk; "24h": kept on disk that long if there is room.
+    `adapters`: what the model is run with, in this order. `prediction`: text that the answer probably
+    repeats; only its speed depends on it.
     """
 
     id: str
@@ -87,6 +111,12 @@ class GenerationRequest:
     ignore_eos: bool = False
     echo: bool = False
     client: str = ""
+    priority: Priority = Priority.DEFAULT
+    cache_salt: str = ""
+    cache_key: str = ""
+    cache_retention: CacheRetention | None = None
+    adapters: tuple[Adapter, ...] = ()
+    prediction: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +143,6 @@ class Started:
     """The request was accepted and queued: from here on its HTTP status is 200."""
 
     n_prompt_tokens: int
-    n_cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +162,17 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one prompt and all its choices."""
+    """Token counts of one prompt and all its choices.
+
+    `n_cached_tokens` of the prompt were not computed for this request. Of the tokens of the request's
+    `prediction` that were tried, so many were accepted and so many rejected.
+    """
 
     n_prompt_tokens: int
     n_completion_tokens: int
     n_cached_tokens: int = 0
+    n_accepted_prediction_tokens: int = 0
+    n_rejected_prediction_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

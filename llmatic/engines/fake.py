@@ -107,7 +107,8 @@ class FakeEngine:
             n_open = len(self._running) + len(self._waiting)
             events = script(request, self._info.n_context, self._options.text)
             if n_open >= self._info.n_parallel + self._spec.max_queue:
-                events = _refuse(QueueFull("The model's queue is full. Please try again.", retry_after_s=1.0))
+                words = f"The model's queue is full: {len(self._waiting)} requests wait. Please try again."
+                events = _refuse(QueueFull(words, retry_after_s=1.0))
             first = self._advance(events)
             self._fresh.append((request.id, first))
             if not isinstance(first, LlmaticError):

@@ -5,7 +5,7 @@ Owns the events of one request as a pure function of it: any thread, no clock, n
 
 import zlib
 from collections.abc import Iterator
-from itertools import cycle, islice
+from itertools import cycle, islice, takewhile
 
 from llmatic.core.errors import ContextLengthExceeded, InvalidRequest
 from llmatic.core.types import (
@@ -53,7 +53,15 @@ def script(request: GenerationRequest, n_context: int, text: str | None = None) 
                 choices.remove(choice)
             yield event
     means = (LOGPROB,) * request.n_choices if request.sampling.n_logprobs is not None else ()
-    yield Finished(Usage(n_prompt, n_completion), means)
+    accepted, rejected = _prediction(request, said)
+    yield Finished(Usage(n_prompt, n_completion, 0, accepted, rejected), means)
+
+
+def _prediction(request: GenerationRequest, said: list[str]) -> tuple[int, int]:
+    """How many words of the prediction come true, up to the first that does not, and how many do not."""
+    predicted = request.prediction.split()
+    n_right = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(predicted, said, strict=False)))
+    return n_right * request.n_choices, (len(predicted) - n_right) * request.n_choices
 
 
 def _choice(

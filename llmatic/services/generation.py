@@ -29,7 +29,8 @@ class Generation:
     Entering waits until the first `MAX_CONCURRENT_PROMPTS` prompts were accepted by the engine and raises
     what it raised instead; the prompts after those follow as earlier ones end. Leaving closes every
     generator and waits until it is closed. If one prompt fails, the call fails and the others are
-    cancelled. The token counts grow as events come.
+    cancelled. The token counts grow as events come; `n_cached_tokens` is that of the finished prompts, since
+    how much of a prompt is shared shows only when its turn has come.
     """
 
     def __init__(self, open_stream: OpenStream, requests: Sequence[GenerationRequest]) -> None:
@@ -117,9 +118,9 @@ class Generation:
                     self._inbox.append((index, event))
                 elif isinstance(event, Started):
                     self.n_prompt_tokens += event.n_prompt_tokens
-                    self.n_cached_tokens += event.n_cached_tokens
                     self._n_unstarted = max(0, self._n_unstarted - 1)
                 else:
+                    self.n_cached_tokens += event.usage.n_cached_tokens
                     self._inbox.append((index, event))
                     self._n_open -= 1
                     is_finished = True
@@ -180,9 +181,11 @@ class RunningCalls:
 
 def total(usages: Iterable[Usage]) -> Usage:
     """The sum over prompts; a prompt is counted once, however many choices it has."""
-    n_prompt = n_completion = n_cached = 0
+    n_prompt = n_completion = n_cached = n_accepted = n_rejected = 0
     for usage in usages:
         n_prompt += usage.n_prompt_tokens
         n_completion += usage.n_completion_tokens
         n_cached += usage.n_cached_tokens
-    return Usage(n_prompt, n_completion, n_cached)
+        n_accepted += usage.n_accepted_prediction_tokens
+        n_rejected += usage.n_rejected_prediction_tokens
+    return Usage(n_prompt, n_completion, n_cached, n_accepted, n_rejected)

@@ -27,12 +27,13 @@ border-radius:.5rem;white-space:pre-wrap;overflow-wrap:anywhere}.ready{color:var
 
 @dataclass(frozen=True, slots=True)
 class ModelLine:
-    """One row of the page's table."""
+    """One row of the page's table; `load` says what the model is busy with."""
 
     id: str
     aliases: tuple[str, ...]
     state: str
     description: str
+    load: str = ""
 
 
 def curl_line(base_url: str, model_id: str, *, needs_key: bool = False) -> str:
@@ -70,7 +71,8 @@ def render_index(models: Sequence[ModelLine], *, base_url: str, needs_key: bool)
 def _table(models: Sequence[ModelLine]) -> str:
     rows = "".join(
         f"<tr><td><code>{escape(model.id)}</code>{_aliases(model.aliases)}</td>"
-        f'<td class="{"ready" if model.state == "ready" else "dim"}">{escape(model.state)}</td>'
+        f'<td class="{"ready" if model.state == "ready" else "dim"}">{escape(model.state)}'
+        f"{_below(model.load)}</td>"
         f"<td class=dim>{escape(model.description)}</td></tr>"
         for model in models
     )
@@ -78,6 +80,8 @@ def _table(models: Sequence[ModelLine]) -> str:
 
 
 def _aliases(aliases: tuple[str, ...]) -> str:
-    if not aliases:
-        return ""
-    return f"<br><span class=dim>also {escape(', '.join(aliases))}</span>"
+    return _below(f"also {', '.join(aliases)}" if aliases else "")
+
+
+def _below(note: str) -> str:
+    return f"<br><span class=dim>{escape(note)}</span>" if note else ""

@@ -31,7 +31,7 @@ from llmatic.workers.adapter import StepAdapter
 from llmatic.workers.orphans import die_with_parent, no_core_dump
 from llmatic.workers.writer import FrameWriter
 
-CLOSE_TIMEOUT_S = 5.0
+FLUSH_TIMEOUT_S = 5.0
 SWITCH_INTERVAL_S = 0.0005
 WARM_UP_ID = "warm-up"
 EXIT_REFUSED = 3
@@ -65,8 +65,8 @@ class Host:
         gc.freeze()
         self._writer.send(protocol.encode(protocol.READY, protocol.VERSION, wire.to_plain(self._engine.info)))
         self._closing.wait()
-        asyncio.run(asyncio.wait_for(self._engine.close(), CLOSE_TIMEOUT_S))
-        self._writer.flush(CLOSE_TIMEOUT_S)
+        asyncio.run(self._engine.close())  # however long that takes: the server ends it if it takes too long
+        self._writer.flush(FLUSH_TIMEOUT_S)
         return 0
 
     def _load(self) -> StepEngine:
@@ -85,7 +85,7 @@ class Host:
 
     def _refuse(self, error: LlmaticError) -> int:
         self._writer.send(protocol.encode(protocol.REFUSED, error.to_wire()))
-        self._writer.flush(CLOSE_TIMEOUT_S)
+        self._writer.flush(FLUSH_TIMEOUT_S)
         return EXIT_REFUSED
 
     def _progress(self, fraction: float | None, phase: str) -> None:

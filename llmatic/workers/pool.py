@@ -1,20 +1,25 @@
 """Every model of this server, each behind a supervisor and in a process of its own.
 
-Owns the supervisors, the spawner thread and one task that looks after all of them once in a while. Never
-knows how an engine works. Runs in the server's loop; `start` comes first, from that loop, and before the
-loop's thread is made nice (the spawner inherits its priority).
+Owns the supervisors, the spawner thread and one task that looks after all of them once in a while. A model
+with a base has no process: its requests go to the base's, with its adapters. Never knows how an engine
+works. Runs in the server's loop; `start` comes first, from that loop, and before the loop's thread is made
+nice (the spawner inherits its priority).
 """
 
 import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import PurePath
 from typing import Any
 
 from llmatic.config import ModelSpec, WorkerSettings
-from llmatic.core.errors import ModelNotFound, Unavailable
+from llmatic.core.errors import ConfigError, ModelNotFound, Unavailable
 from llmatic.core.types import EngineInfo, Event, GenerationRequest
 from llmatic.engines import resolve_engine
+from llmatic.workers.adapter_files import AdapterFiles
 from llmatic.workers.spawner import Spawner
 from llmatic.workers.supervisor import Supervisor
 from llmatic.workers.worker import Clock
@@ -33,17 +38,19 @@ class ProcessPool:
         self._clock = clock
         self._spawner: Spawner | None = None
         self._supervisors: dict[str, Supervisor] = {}
+        self._adapters = {spec.id: AdapterFiles(spec) for spec in specs.values() if spec.adapters}
         self._housekeeping: asyncio.Task[None] | None = None
         self._draining = False
 
     async def start(self) -> None:
         """Begin to load the models marked `preload`; does not wait for them. Raises ConfigError."""
-        for spec in self._specs.values():
-            resolve_engine(spec.engine)
+        workers = [_complete(spec, self._specs) for spec in self._specs.values()]
         self._spawner = Spawner()
-        for model_id, spec in self._specs.items():
+        for spec in workers:
+            if spec.base is not None:
+                continue
             supervisor = Supervisor(spec, self._settings, self._spawner, self._clock)
-            self._supervisors[model_id] = supervisor
+            self._supervisors[spec.id] = supervisor
             if spec.preload:
                 supervisor.open()
         self._housekeeping = asyncio.get_running_loop().create_task(self._look_after())
@@ -53,11 +60,33 @@ class ProcessPool:
         if self._draining:
             raise Unavailable("The server is shutting down. Please try again later.", retry_after_s=5.0)
         assert self._spawner is not None, "start comes first"
-        return self._supervisor(model_id).generate(request)
+        supervisor, files = self._supervisor(model_id), self._adapters.get(model_id)
+        if files is None:
+            return supervisor.generate(request)
+        if files.found is not None:
+            return supervisor.generate(replace(request, adapters=files.found))
+        return self._generate_adapted(supervisor, files, request)
+
+    async def _generate_adapted(
+        self, supervisor: Supervisor, files: AdapterFiles, request: GenerationRequest
+    ) -> AsyncGenerator[Event, None]:
+        request = replace(request, adapters=await files.find())
+        async with aclosing(supervisor.generate(request)) as events:
+            async for event in events:
+                yield event
 
     def info(self, model_id: str) -> EngineInfo | None:
-        """What the loaded engine said of itself; kept when it is unloaded."""
-        return self._supervisor(model_id).info
+        """What the loaded engine said of itself, and which adapters are added; kept when it is unloaded."""
+        info = self._supervisor(model_id).info
+        adapters = self._specs[model_id].adapters
+        if info is None or not adapters:
+            return info
+        names = " + ".join(PurePath(item.path).name for item in adapters)
+        return replace(
+            info,
+            description=f"{info.description} + {names}".removeprefix(" + "),
+            fingerprint=self._adapters[model_id].fingerprint(info.fingerprint),
+        )
 
     def is_ready(self) -> bool:
         """True when every model marked `preload` has decoded a token and is not being restarted."""
@@ -65,12 +94,15 @@ class ProcessPool:
         return bool(self._supervisors or not self._specs) and all(item.is_loaded for item in wanted)
 
     def state(self, model_id: str) -> dict[str, Any]:
-        """State, pid, restarts, requests running, load progress, memory, the engine's gauges."""
+        """State, pid, restarts, requests running, load progress, memory, the engine's gauges.
+
+        Of a model with a base it is the base's, whose requests are counted in.
+        """
         return self._supervisor(model_id).describe()
 
     def states(self) -> dict[str, dict[str, Any]]:
         """`state` of every model."""
-        return {model_id: self.state(model_id) for model_id in self._supervisors}
+        return {model_id: self.state(model_id) for model_id in self._specs}
 
     def check(self) -> None:
         """Watchdogs and keep-alives, now; the pool does this every CHECK_INTERVAL_S by itself."""
@@ -99,7 +131,8 @@ class ProcessPool:
             spawner.close()
 
     def _supervisor(self, model_id: str) -> Supervisor:
-        found = self._supervisors.get(model_id)
+        spec = self._specs.get(model_id)
+        found = None if spec is None else self._supervisors.get(spec.base or spec.id)
         if found is None:
             raise ModelNotFound(f"The model '{model_id}' does not exist", param="model")
         return found
@@ -109,3 +142,12 @@ class ProcessPool:
         while True:
             await asyncio.sleep(interval_s)
             self.check()
+
+
+def _complete(spec: ModelSpec, specs: Mapping[str, ModelSpec]) -> ModelSpec:
+    """What a worker is told: it knows no other model. Raises ConfigError."""
+    resolve_engine(spec.engine)
+    for other in (spec.base, spec.draft):
+        if other is not None and (other not in specs or specs[other].base is not None):
+            raise ConfigError(f"Model '{spec.id}': '{other}' is no model with a source of its own.")
+    return spec if spec.draft is None else replace(spec, draft_source=specs[spec.draft].source)

@@ -87,6 +87,7 @@ def _spawn(command: Sequence[str], loop: asyncio.AbstractEventLoop) -> Spawned:
             stdout=output_end,
             stderr=output_end,
             pass_fds=(theirs.fileno(),),
+            env=_environment(),
             process_group=0,  # not a new session: Linux (autogroup) compares niceness within a session only
         )
     except BaseException:
@@ -101,6 +102,14 @@ def _spawn(command: Sequence[str], loop: asyncio.AbstractEventLoop) -> Spawned:
     waiter.daemon = True
     waiter.start()
     return Spawned(process.pid, ours, output, exited, process)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with huge pages for large allocations: fewer misses where weights and caches are walked."""
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    if "glibc.malloc.hugetlb" in tunables:
+        return dict(os.environ)
+    return {**os.environ, "GLIBC_TUNABLES": ":".join(filter(None, (tunables, "glibc.malloc.hugetlb=1")))}
 
 
 def _wait(

@@ -24,8 +24,6 @@ from llmatic.workers.memory import resident_bytes
 from llmatic.workers.spawner import Spawner
 from llmatic.workers.worker import Clock, Worker
 
-STOP_GRACE_S = 3.0
-
 log = structlog.get_logger("llmatic.workers")
 
 
@@ -105,7 +103,7 @@ class Supervisor:
         if keep_alive_s is not None and not self._n_leases and now - self._idle_since >= keep_alive_s:
             self._log.info("unloading idle model", idle_s=round(now - self._idle_since))
             self._set(State.UNLOADING)
-            self._worker.ask_to_stop(STOP_GRACE_S)
+            self._worker.ask_to_stop(self._settings.stop_timeout_s)
 
     async def close(self) -> None:
         """Fail what runs, stop the worker, refuse what comes. Idempotent."""
@@ -117,7 +115,7 @@ class Supervisor:
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.fail_all(self._shutting_down)
-            await worker.stop(STOP_GRACE_S if worker.loaded.done() else 0.0)
+            await worker.stop(self._settings.stop_timeout_s if worker.loaded.done() else 0.0)
         self._set(State.STOPPED)
 
     def describe(self) -> dict[str, Any]:
@@ -218,7 +216,7 @@ class Supervisor:
             raise Unavailable(f"its process ended ({worker.why()})")
         failure = worker.loaded.exception()
         if failure is not None:
-            await worker.stop(STOP_GRACE_S)
+            await worker.stop(self._settings.stop_timeout_s)
             raise failure
         self._on_ready(worker, self._clock() - began)
         return worker

@@ -8,8 +8,8 @@ An event is `(number, what, …)` with the request's number on this connection:
 
     what ≥ 0   Delta of choice `what`: text [, n_tokens, finish_reason, logprobs] (cut after the text when
                it is one token without finish reason and log probabilities, the common case)
-    STARTED    n_prompt_tokens, n_cached_tokens
-    FINISHED   n_prompt_tokens, n_completion_tokens, n_cached_tokens, mean_logprobs
+    STARTED    n_prompt_tokens
+    FINISHED   mean_logprobs, then the counts of Usage in the order of its fields
     FAILED     the error's `to_wire` mapping
 """
 
@@ -43,6 +43,8 @@ FINISHED: Final = -2
 FAILED: Final = -3
 
 WireEvent = tuple[Any, ...]
+
+_COUNTS: Final = tuple(Usage.__dataclass_fields__)
 
 _PROMPTS: Final[Mapping[str, type[Prompt]]] = {
     "text": TextPrompt,
@@ -103,17 +105,9 @@ def event_to_wire(number: int, event: Event | LlmaticError) -> WireEvent:
         logprobs = [_logprob_to_wire(item) for item in event.logprobs] if event.logprobs else None
         return (number, event.index, event.text, event.n_tokens, event.finish_reason, logprobs)
     if isinstance(event, Started):
-        return (number, STARTED, event.n_prompt_tokens, event.n_cached_tokens)
+        return (number, STARTED, event.n_prompt_tokens)
     if isinstance(event, Finished):
-        usage = event.usage
-        return (
-            number,
-            FINISHED,
-            usage.n_prompt_tokens,
-            usage.n_completion_tokens,
-            usage.n_cached_tokens,
-            event.mean_logprobs,
-        )
+        return (number, FINISHED, event.mean_logprobs, *(getattr(event.usage, name) for name in _COUNTS))
     return (number, FAILED, event.to_wire())
 
 
@@ -126,9 +120,9 @@ def event_from_wire(wire: Sequence[Any]) -> Event | LlmaticError:
         logprobs = tuple(_logprob_from_wire(item) for item in wire[5]) if wire[5] else ()
         return Delta(what, wire[2], wire[3], logprobs, wire[4])
     if what == STARTED:
-        return Started(wire[2], wire[3])
+        return Started(wire[2])
     if what == FINISHED:
-        return Finished(Usage(wire[2], wire[3], wire[4]), tuple(wire[5]))
+        return Finished(Usage(*wire[3:]), tuple(wire[2]))
     return from_wire(wire[2])
 
 

@@ -1,7 +1,7 @@
 """The real application behind a real socket, with a pool that plays scripts."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import httpx2
@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from llmatic.app import Application, create_app
-from llmatic.config import ServerSettings, Settings
+from llmatic.config import ModelSpec, ServerSettings, Settings
 from llmatic.server import DrainingServer, build_server, listen
 from tests.fakes import SPEC, FakePool
 
@@ -66,10 +66,10 @@ def serve() -> Iterator[Serve]:
     """Start a server with the given `server:` settings; all are stopped at the end of the session."""
     running: list[Served] = []
 
-    def start(**server: object) -> Served:
+    def start(models: Mapping[str, ModelSpec] | None = None, **server: object) -> Served:
         settings = Settings(
             server=ServerSettings(host="127.0.0.1", port=0, **server),  # type: ignore[arg-type]
-            models={SPEC.id: SPEC},
+            models=models or {SPEC.id: SPEC},
         )
         pool = FakePool()
         app = create_app(settings, pool=pool)

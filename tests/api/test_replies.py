@@ -30,6 +30,8 @@ CALLS: list[tuple[str, str, Any, int]] = [
     ("retrieveModel", "/v1/models/gpt-4o-mini", None, 200),
     ("retrieveModel", "/models/org%2Ffake-1", None, 200),
     ("retrieveModel", "/v1/models/none", None, 404),
+    ("getModelStatus", "/v1/models/org/fake-1/status", None, 200),
+    ("getModelStatus", "/oaiv1/models/none/status", None, 404),
     ("listEngines", "/v1/engines", None, 200),
     ("retrieveEngine", "/v1/engines/org/fake-1", None, 200),
     ("retrieveEngine", "/v1/engines/none", None, 404),

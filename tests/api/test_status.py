@@ -56,7 +56,8 @@ def test_metrics_count_requests_and_tokens(api: Served) -> None:
     assert f'llmatic_tokens_total{{kind="completion",model="{SPEC.id}"}}' in text
     assert f'llmatic_time_to_first_token_seconds_count{{model="{SPEC.id}"}}' in text
     assert "llmatic_requests_in_flight 1.0" in text
-    assert f'llmatic_engine{{model="{SPEC.id}",name="requests_running"}} 0.0' in text
+    assert f'llmatic_engine_requests_running{{model="{SPEC.id}"}} 0.0' in text
+    assert f'llmatic_model_ready{{model="{SPEC.id}"}} 1.0' in text
 
 
 def test_metrics_never_take_a_name_from_a_client(api: Served) -> None:

@@ -46,7 +46,7 @@ def test_list_as_json(config: Path) -> None:
     assert rows[0]["here"] is True
     assert rows[1] == {
         "id": "away", "engine": "llama", "source": "hf:org/repo/file.gguf", "size": None, "here": False,
-        "preload": False, "aliases": [],
+        "preload": False, "aliases": [], "base": None, "adapters": [], "draft": None,
     }  # fmt: skip
 
 

@@ -39,7 +39,12 @@ def test_streamed_text_equals_the_whole(client: openai.OpenAI) -> None:
     assert chunks[0].choices[0].delta.role == "assistant"
     assert chunks[-2].choices[0].finish_reason == "stop"
     assert chunks[-1].choices == []
-    assert chunks[-1].usage == whole.usage
+    # How much of the prompt was cached differs: the first of the two computed it.
+    counts = [usage.to_dict() for usage in (chunks[-1].usage, whole.usage) if usage is not None]
+    for count in counts:
+        del count["prompt_tokens_details"]
+    assert len(counts) == 2
+    assert counts[0] == counts[1]
 
 
 def test_stream_helper_collects_the_same_message(client: openai.OpenAI) -> None:
@@ -111,12 +116,55 @@ def test_async_client_runs_many_at_once(server: Server) -> None:
     assert all("this is a test" in answer.lower() for answer in answers)
 
 
+def test_tiers_cache_fields_and_a_prediction_change_no_text(client: openai.OpenAI) -> None:
+    plain = client.chat.completions.create(model=MODEL, messages=SAY, temperature=0)
+    text = plain.choices[0].message.content
+    assert text is not None
+    reply = client.chat.completions.create(
+        model=MODEL,
+        messages=SAY,
+        temperature=0,
+        service_tier="flex",
+        prompt_cache_key="say-this",
+        prompt_cache_retention="24h",
+        prompt_cache_options={"mode": "implicit", "ttl": "30m"},
+        prediction={"type": "content", "content": [{"type": "text", "text": text}]},
+        extra_body={"cache_salt": "mine"},
+    )
+    assert reply.choices[0].message.content == text
+    assert reply.service_tier == "flex"
+    assert reply.usage is not None
+    assert plain.usage is not None
+    assert reply.usage.completion_tokens == plain.usage.completion_tokens
+    details = reply.usage.completion_tokens_details
+    assert details is not None
+    assert details.accepted_prediction_tokens is not None
+    assert details.accepted_prediction_tokens <= reply.usage.completion_tokens
+
+
+def test_a_prompt_asked_again_is_found_in_the_cache(client: openai.OpenAI) -> None:
+    def cached(salt: str) -> int:
+        reply = client.completions.create(
+            model=MODEL, prompt="word " * 200, max_tokens=1, temperature=0, extra_body={"cache_salt": salt}
+        )
+        assert reply.usage is not None
+        assert reply.usage.prompt_tokens_details is not None
+        return reply.usage.prompt_tokens_details.cached_tokens or 0
+
+    assert cached("a") == 0
+    assert cached("a") > 100
+    assert cached("b") == 0
+
+
 @pytest.mark.parametrize(
     ("fields", "param", "code"),
     [
         ({"temperature": 2.5}, "temperature", "decimal_above_max_value"),
         ({"n": 0}, "n", "integer_below_min_value"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "unsupported_parameter"),
+        ({"service_tier": 1}, "service_tier", "invalid_type"),
+        ({"prompt_cache_key": ["k"]}, "prompt_cache_key", "invalid_type"),
+        ({"prediction": {"type": "content", "content": 1}}, "prediction.content", "invalid_type"),
         ({"foo": 1}, None, None),
     ],
 )

@@ -7,27 +7,33 @@ from typing import Any
 
 import pytest
 
-from llmatic.config import ModelSpec, ServerSettings, Settings, WorkerSettings, load_settings
+from llmatic.config import AdapterSpec, ModelSpec, ServerSettings, Settings, WorkerSettings, load_settings
 from llmatic.config.environment import SHORT
-from llmatic.config.keys import MODEL, SAMPLING, SERVER, WORKERS
+from llmatic.config.keys import ADAPTER, MODEL, SAMPLING, SERVER, WORKERS
 from llmatic.engines.llama.options import Options
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "config.yaml").read_text(encoding="utf-8")
 DOCS = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-TABLES = [(ServerSettings, SERVER), (WorkerSettings, WORKERS), (ModelSpec, MODEL)]
+TABLES = [
+    (ServerSettings, SERVER),
+    (WorkerSettings, WORKERS),
+    (ModelSpec, MODEL),
+    (AdapterSpec, ADAPTER),
+]
 KEYS = sorted({*SERVER, *WORKERS, *MODEL, *SAMPLING})
+NOT_WRITTEN = {"id", "draft_source"}
 
 
 @pytest.mark.parametrize(("owner", "table"), TABLES)
 def test_every_attribute_has_a_key(owner: type[Any], table: dict[str, Any]) -> None:
-    attributes = {field.name for field in fields(owner)} - {"id"}
+    attributes = {field.name for field in fields(owner)} - NOT_WRITTEN
     assert {field.attribute for field in table.values()} == attributes
 
 
 @pytest.mark.parametrize("key", KEYS)
 def test_every_key_is_explained(key: str) -> None:
-    assert re.search(rf"^ +(# )?{key}:.*# ", EXAMPLE, re.MULTILINE), "config.yaml"
+    assert re.search(rf"^ +(# +)?{key}:.*# ", EXAMPLE, re.MULTILINE), "config.yaml"
     assert f"`{key}`" in DOCS, "docs/configuration.md"
 
 
@@ -38,7 +44,8 @@ def test_every_variable_is_explained(variable: str) -> None:
 
 def test_every_option_of_the_llama_engine_is_explained() -> None:
     section = DOCS.split("`options:` of the llama engine", 1)[1]
-    assert [field.name for field in fields(Options) if f"`{field.name}`" not in section] == []
+    names = [field.name.removesuffix("_s").removesuffix("_bytes") for field in fields(Options)]
+    assert [name for name in names if f"`{name}`" not in section] == []
 
 
 def test_config_yaml_shows_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +57,7 @@ def test_every_example_in_config_yaml_is_valid(tmp_path: Path) -> None:
     text = re.sub(r"^(  +)# ((?:  )*[a-z_-]+:)", r"\1\2", EXAMPLE, flags=re.MULTILINE)
     (tmp_path / "config.yaml").write_text(text)
     settings = load_settings(tmp_path / "config.yaml", {})
-    assert set(settings.models) == {"llmatic-tiny", "my-model"}
+    assert set(settings.models) == {"llmatic-tiny", "my-model", "my-small-model", "my-model-legal"}
     assert set(settings.models["llmatic-tiny"].sampling) == set(SAMPLING)
 
 

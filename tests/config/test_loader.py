@@ -146,7 +146,7 @@ def test_sampling_and_options(tmp_path: Path) -> None:
         ("models:\n  m: {source: x, gpu-layers: 3}", ":2: unknown key 'gpu-layers' under models.m; did you mean 'gpu_layers'?"),
         ("sever:\n  port: 1", ":1: unknown section 'sever'; did you mean 'server'?"),
         ("server:\n  zzz: 1", ":2: unknown key 'zzz' under server; known: allowed_hosts, api_keys, cors_origins, "
-         "drain_timeout_s, host, log_level, max_body_bytes, max_json_depth, port, sse_keep_alive_s, unknown_fields"),
+         "drain_timeout_s, host, log_level, max_body_bytes, max_json_depth, port, share_prompt_cache, sse_keep_alive_s, unknown_fields"),
         ("models:\n  m:\n    source: x\n    sampling:\n      temp: 1",
          ":5: unknown key 'temp' under models.m.sampling; did you mean 'temperature'?"),
         ("models:\n  m:\n    source: x\n    parallel: many",
@@ -174,7 +174,8 @@ def test_sampling_and_options(tmp_path: Path) -> None:
          ":4: models.m.sampling.stop must hold 1 to 4 texts, not 5"),
         ("models:\n  m:\n    source: 12", ":3: models.m.source must be text, not the number 12 (put it in quotes)"),
         ("models:\n  m:\n    source: ''", ":3: models.m.source must not be empty"),
-        ("models:\n  m:\n    parallel: 1", ":2: models.m needs 'source:', a path, builtin:NAME or hf:org/repo/file"),
+        ("models:\n  m:\n    parallel: 1", ":2: models.m needs 'source:', a path, builtin:NAME or hf:org/repo/file, "
+         "or 'base:', a model"),
         ("models:\n  m: 3", ":2: models.m must be a mapping, not the number 3"),
         ("models: [m]", ":1: models must be a mapping of ids, not a list"),
         ("server: {port: 65536}", ":1: server.port must be a whole number from 0 to 65535, not the number 65536"),

@@ -62,6 +62,19 @@ async def test_it_answers_the_last_user_message() -> None:
     assert text(await say(prompt=TokenPrompt((5, 6)))) == "t5 t6"
 
 
+@pytest.mark.parametrize(
+    ("prediction", "counts"),
+    [("", (0, 0)), ("one two three", (3, 0)), ("one two 3 4", (2, 2)), ("x one two three", (0, 4))],
+)
+async def test_it_counts_what_of_a_prediction_came_true(prediction: str, counts: tuple[int, int]) -> None:
+    for n_choices in (1, 2):
+        last = (await say(prediction=prediction, n_choices=n_choices))[-1]
+        assert isinstance(last, Finished)
+        usage = last.usage
+        found = (usage.n_accepted_prediction_tokens, usage.n_rejected_prediction_tokens)
+        assert found == tuple(n_choices * count for count in counts)
+
+
 @pytest.mark.parametrize(("max_tokens", "expected"), [(0, ""), (1, "one"), (3, "one two three")])
 async def test_max_tokens(max_tokens: int, expected: str) -> None:
     events = await say(max_tokens=max_tokens)

@@ -36,6 +36,7 @@ async def test_events_carry_their_prompt(pool: FakePool) -> None:
         assert "".join(texts) == "Hello wörld!"
     assert running.n_prompt_tokens == 21
     assert running.n_completion_tokens == 12
+    assert running.n_cached_tokens == 6
     assert pool.n_open == 0
 
 
@@ -109,4 +110,4 @@ async def test_running_calls_can_be_given_up(pool: FakePool) -> None:
 
 
 async def test_total() -> None:
-    assert total([Usage(1, 2, 3), Usage(10, 20, 30)]) == Usage(11, 22, 33)
+    assert total([Usage(1, 2, 3, 4, 5), Usage(10, 20, 30, 40, 50)]) == Usage(11, 22, 33, 44, 55)

@@ -1,4 +1,5 @@
 import asyncio
+import signal
 import subprocess
 import sys
 from contextlib import aclosing
@@ -173,3 +174,12 @@ def test_the_server_side_imports_no_engine_library() -> None:
     code = "import sys, llmatic.workers.pool; print({'llama_cpp', 'torch', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+async def test_a_worker_that_does_not_end_is_killed(nothing_left: None, pools: Pools) -> None:
+    pool = await pools.start(fake(engine="tests.workers.adapting:Stubborn"), stop_timeout_s=0.01)
+    await events_of(pool, ask())
+    worker = pool._supervisors["m"]._worker
+    assert worker is not None
+    await pool.close()
+    assert worker.ended.result() == -signal.SIGKILL

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from llmatic.config import ModelSpec
 from llmatic.core import errors
 from llmatic.core.types import (
+    Adapter,
     ChatPrompt,
     Delta,
     EngineInfo,
@@ -16,6 +17,7 @@ from llmatic.core.types import (
     Finished,
     GenerationRequest,
     InfillPrompt,
+    Priority,
     SamplingParams,
     Started,
     TextPrompt,
@@ -53,13 +55,19 @@ requests = st.builds(
     stop=st.lists(text).map(tuple),
     ignore_eos=st.booleans(),
     client=text,
+    priority=st.sampled_from(Priority),
+    cache_salt=text,
+    cache_key=text,
+    cache_retention=st.sampled_from([None, "in_memory", "24h"]),
+    adapters=st.lists(st.builds(Adapter, text, reals), max_size=2).map(tuple),
+    prediction=text,
 )
 tops = st.builds(TopLogprob, counts, st.binary(max_size=8), reals)
 logprobs = st.builds(
     TokenLogprob, counts, st.binary(max_size=8), st.none() | reals, st.lists(tops, max_size=3).map(tuple)
 )
 events = (
-    st.builds(Started, counts, counts)
+    st.builds(Started, counts)
     | st.builds(
         Delta,
         st.integers(0, 127),
@@ -68,7 +76,9 @@ events = (
         st.lists(logprobs, max_size=3).map(tuple),
         st.none() | st.sampled_from(["stop", "length"]),
     )
-    | st.builds(Finished, st.builds(Usage, counts, counts, counts), st.lists(reals).map(tuple))
+    | st.builds(
+        Finished, st.builds(Usage, counts, counts, counts, counts, counts), st.lists(reals).map(tuple)
+    )
 )
 
 
@@ -78,7 +88,9 @@ def through_msgpack(value: object) -> Any:
 
 @given(requests)
 def test_requests_arrive_as_they_were(request_: GenerationRequest) -> None:
-    assert wire.request_from_wire(through_msgpack(wire.request_to_wire(request_))) == request_
+    found = wire.request_from_wire(through_msgpack(wire.request_to_wire(request_)))
+    assert found == request_
+    assert isinstance(found.priority, Priority)
 
 
 @given(st.integers(1, 2**40), events)

@@ -93,6 +93,14 @@ class Generation:
         self.group: Group = make_group(
             request.id, arrival, prepared.prompt, n_sequences, wants_scores=wants_scores
         )
+        self.group.namespace = prepared.namespace
+        self.group.adapters = prepared.adapters
+        self.group.client = request.client
+        self.group.priority = request.priority
+        self.group.retention = request.cache_retention
+        self.group.is_keyed = bool(request.cache_key)
+        self.group.n_wanted = prepared.max_tokens
+        self.n_accepted = self.n_rejected = 0
         self.needs_computing = prepared.max_tokens > 0 or self.group.n_to_score > 0
         banned = vocabulary.hidden + (tuple(vocabulary.eog) if request.ignore_eos else ())
         self.answers = [
@@ -141,7 +149,14 @@ class Generation:
         means: tuple[float, ...] = ()
         if self.prepared.request.sampling.n_logprobs is not None:
             means = tuple(a.sum_logprobs / max(1, a.n_tokens) for a in self.answers)
-        return Finished(Usage(len(self.prepared.prompt), self.n_tokens), means)
+        usage = Usage(
+            len(self.prepared.prompt),
+            self.n_tokens,
+            self.group.n_cached or 0,
+            self.n_accepted,
+            self.n_rejected,
+        )
+        return Finished(usage, means)
 
 
 def describe(vocabulary: Vocabulary, sample: Sample, data: bytes) -> TokenLogprob:

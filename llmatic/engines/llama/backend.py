@@ -1,13 +1,14 @@
 """llama.cpp, fenced in: one loaded model with one context.
 
-The only file, with `vocabulary`, that calls llama.cpp. Every argument is checked in Python first, because
-llama.cpp aborts the process on many wrong ones; a failed check is our own mistake and raises ValueError.
+The only file, with `model`, `vocabulary` and `adapters`, that calls llama.cpp. Every argument is checked in
+Python first, because llama.cpp aborts the process on many wrong ones; a failed check is our own mistake and
+raises ValueError.
 One thread owns a Backend and makes every call on it; only `interrupt` may come from another one.
 Never decides what to decode: that is the scheduler's work.
 """
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from itertools import pairwise
 from pathlib import Path
@@ -18,12 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmatic.core.errors import ConfigError, EngineFailed
+from llmatic.engines.llama.adapters import Adapters, AdapterSet
 from llmatic.engines.llama.log import last_lines, silence
 from llmatic.engines.llama.model import Model
 from llmatic.engines.llama.options import MAX_SEQUENCES, Options
 
 N_SCORED_ROWS_MAX = 32
+N_KEPT_SLOTS = 48
 _NO_ROOM, _ABORTED = 1, 2
+_FLASH_ATTENTION = (C.LLAMA_FLASH_ATTN_TYPE_DISABLED, C.LLAMA_FLASH_ATTN_TYPE_ENABLED)
 _CACHE_TYPES = {
     "f32": 0,
     "f16": 1,
@@ -53,7 +57,15 @@ class Backend:
     """
 
     def __init__(
-        self, model: Model, options: Options, *, n_context: int, n_sequences: int, n_threads: int
+        self,
+        model: Model,
+        options: Options,
+        *,
+        n_context: int,
+        n_sequences: int,
+        n_threads: int,
+        is_unified: bool = True,
+        has_flash_attention: bool = True,
     ) -> None:
         """Allocate the cache. Raises ConfigError with llama.cpp's last words if it cannot."""
         silence()
@@ -63,21 +75,27 @@ class Backend:
         self.n_vocab = model.vocabulary.n_tokens
         self.n_sequences = n_sequences
         self._length = [0] * n_sequences
+        self._can_add = is_unified and model.can_fork and n_sequences < MAX_SEQUENCES
+        self._copies: list[tuple[int, int]] = []
         params = C.llama_context_default_params()
         params.n_ctx = n_context
         params.n_batch = options.batch
         params.n_ubatch = min(options.ubatch, options.batch)
-        params.n_seq_max = n_sequences
+        params.n_seq_max = n_sequences + self._can_add  # one more to put restored parts together in
         params.n_outputs_max = min(options.batch, n_sequences + N_SCORED_ROWS_MAX)
         params.n_threads = n_threads
         params.n_threads_batch = options.threads_batch or n_threads
-        params.flash_attn_type = C.LLAMA_FLASH_ATTN_TYPE_ENABLED
-        params.kv_unified = self.is_unified = options.kv_unified
+        params.flash_attn_type = _FLASH_ATTENTION[has_flash_attention]
+        params.kv_unified = self.is_unified = is_unified
         params.swa_full = True
         params.offload_kqv = options.offload_kqv
         params.type_k = _CACHE_TYPES[options.type_k]
         params.type_v = _CACHE_TYPES[options.type_v]
+        attention, parts = "flash" if has_flash_attention else "plain", 1 if is_unified else n_sequences
+        self._layout = f"{options.type_k}/{options.type_v}/{attention}/{parts}"
         self._interruption = _Interruption(params)
+        self.adapters = Adapters(model.handle)
+        self._used: AdapterSet = ()
         self._context: Any = C.llama_init_from_model(model.handle, params)
         if not self._context:
             raise ConfigError(f"llama.cpp could not create a context of {n_context} tokens: {last_lines()}")
@@ -99,6 +117,11 @@ class Backend:
         self._rows: NDArray[np.float32] | None = None
 
     @property
+    def layout(self) -> str:
+        """What saved states and the bits of the results depend on, besides the weights."""
+        return self._layout
+
+    @property
     def can_fork(self) -> bool:
         """Whether sequences may share the cells of a common beginning."""
         return self.model.can_fork
@@ -114,6 +137,7 @@ class Backend:
         lengths = self._check(tokens, positions, slots, outputs)
         self._rows = None
         code = C.llama_decode(self._context, self._batch.fill(tokens, positions, slots, outputs))
+        self._copies.clear()
         if code == _NO_ROOM:
             return DecodeResult.NO_ROOM
         if code == _ABORTED:
@@ -184,6 +208,7 @@ class Backend:
                 C.llama_memory_seq_cp(self._memory, source, target, 0, n_tokens)
             else:
                 C.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+                self._copies.append((source, target))
                 C.llama_memory_seq_rm(self._memory, target, n_tokens, -1)
             self._length[target] = n_tokens
 
@@ -193,9 +218,79 @@ class Backend:
         C.llama_memory_seq_rm(self._memory, slot, -1, -1)
         self._length[slot] = 0
 
+    def trim(self, slot: int, n_tokens: int) -> None:
+        """Forget what the slot holds behind its first `n_tokens`."""
+        self._check_slots(slot)
+        if not 0 <= n_tokens <= self._length[slot]:
+            raise ValueError(f"slot {slot} holds {self._length[slot]} tokens, not {n_tokens}")
+        if n_tokens < self._length[slot]:
+            if not C.llama_memory_seq_rm(self._memory, slot, n_tokens, -1):
+                raise ValueError("this model's state cannot be cut")
+            self._length[slot] = n_tokens
+
+    def save(self, slot: int) -> NDArray[np.uint8]:
+        """The slot's state as bytes, from which `restore` makes an equal one in a cache of the same shape.
+
+        Raises EngineFailed if it is a copy that the next decode is going to make.
+        """
+        self._check_slots(slot)
+        if any(slot == target for _, target in self._copies):
+            raise EngineFailed("the copy in this slot has not been made yet")
+        size = int(C.llama_state_seq_get_size(self._context, slot))
+        state = np.empty(size, np.uint8)
+        pointer = state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        n_written = int(C.llama_state_seq_get_data(self._context, pointer, size, slot))
+        if not n_written:
+            raise EngineFailed(f"llama.cpp could not save a sequence: {last_lines()}")
+        return state[:n_written]
+
+    @property
+    def can_add(self) -> bool:
+        """Whether `restore` may add to a slot that holds something."""
+        return self._can_add
+
+    def restore(self, slot: int, state: NDArray[np.uint8], n_tokens: int) -> None:
+        """Let `slot` go on with a saved `state` that ends at `n_tokens` tokens and begins where it ends.
+
+        Raises EngineFailed, with the slot as it was, if llama.cpp does not take it or finds other positions
+        in it, or if the next decode is going to copy from or to the slot.
+        """
+        self._check_slots(slot)
+        if any(slot in ends for ends in self._copies):
+            raise EngineFailed("a copy with this slot has not been made yet")
+        n_held = self._length[slot]
+        if n_held and not self.can_add:
+            raise ValueError(f"slot {slot} is not empty")
+        target = self.n_sequences if n_held else slot
+        state = np.ascontiguousarray(state)
+        pointer = state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        n_read = int(C.llama_state_seq_set_data(self._context, pointer, state.nbytes, target))
+        first = int(C.llama_memory_seq_pos_min(self._memory, target))
+        end = int(C.llama_memory_seq_pos_max(self._memory, target)) + 1
+        is_right = n_read > 0 and first == n_held and end == n_tokens
+        if is_right and n_held:
+            C.llama_memory_seq_cp(self._memory, target, slot, first, end)
+        if n_held or not is_right:
+            C.llama_memory_seq_rm(self._memory, target, -1, -1)
+        if not is_right:
+            raise EngineFailed(f"a saved state of {n_tokens} tokens was not taken: {last_lines()}")
+        self._length[slot] = n_tokens
+
+    def prepare(self, adapters: AdapterSet, in_use: Iterable[AdapterSet]) -> None:
+        """Load adapters for later decodes, keeping those `in_use`. Raises InvalidRequest for a bad one."""
+        if adapters:
+            self.adapters.prepare(adapters, in_use)
+
+    def use(self, adapters: AdapterSet) -> None:
+        """Run the next decodes with exactly these adapters, which `prepare` has loaded."""
+        if adapters != self._used:
+            self.adapters.use(self._context, adapters)
+            self._used = adapters
+
     def clear(self) -> None:
         """Forget every slot."""
         C.llama_memory_clear(self._memory, False)
+        self._copies.clear()
         self._length = [0] * self.n_sequences
 
     def interrupt(self) -> None:
@@ -208,6 +303,7 @@ class Backend:
         self._rows = None
         if context:
             C.llama_free(context)
+            self.adapters.close()
 
     def _check_slots(self, *slots: int) -> None:
         if not all(0 <= slot < self.n_sequences for slot in slots):
@@ -271,18 +367,30 @@ def open_backend(
     *,
     n_gpu_layers: int | None,
     n_context: int | None,
-    n_sequences: int,
+    n_running: int,
     n_threads: int,
+    is_exact: bool = False,
     on_progress: Callable[[float], None] | None = None,
 ) -> Backend:
-    """Load the file and make a context; `n_context` None picks one from the model's training length.
+    """Load the file and make a context for `n_running` sequences at once, and some more to keep texts in.
 
-    Raises ConfigError: not a model, a kind that cannot be served, not enough memory.
+    `n_context` None picks one from the model's training length. `is_exact`: arithmetic that does not depend
+    on what else is computed. Raises ConfigError: not a model, a kind that cannot be served, no memory.
     """
     model = Model(path, options, n_gpu_layers=n_gpu_layers, on_progress=on_progress)
     try:
-        n_context = n_context or min(model.n_context_train * n_sequences, 16384)
-        return Backend(model, options, n_context=n_context, n_sequences=n_sequences, n_threads=n_threads)
+        n_context = n_context or min(model.n_context_train * n_running, 16384)
+        is_unified = options.kv_unified and not is_exact
+        keeps = is_unified and model.can_fork and options.n_kept_share(n_gpu_layers) > 0
+        return Backend(
+            model,
+            options,
+            n_context=n_context,
+            n_sequences=min(MAX_SEQUENCES, n_running + N_KEPT_SLOTS) if keeps else n_running,
+            n_threads=n_threads,
+            is_unified=is_unified,
+            has_flash_attention=not is_exact,
+        )
     except BaseException:
         model.close()
         raise

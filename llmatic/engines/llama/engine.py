@@ -12,7 +12,6 @@ import logging
 import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -27,12 +26,11 @@ from llmatic.engines.llama.answers import Generation
 from llmatic.engines.llama.bridge import Bridge
 from llmatic.engines.llama.intake import Prepared
 from llmatic.engines.llama.loading import Loaded, Progress, load
-from llmatic.engines.llama.sequences import count_cells
+from llmatic.engines.llama.stats import Rates, engine_stats
 
 _LOG = logging.getLogger(__name__)
+_GATHER_S = 0.02
 _CLOSED = "The model is being unloaded."
-_RATE_WINDOW = 64
-_RETRY_MAX_S = 60.0
 
 
 class LlamaEngine:
@@ -51,10 +49,11 @@ class LlamaEngine:
         self._ids_lock = threading.Lock()
         self._bridge = Bridge()
         self._on_step: Callable[[StepEvents], None] = self._bridge.deliver
+        self._n_preparing = 0
         self._n_steps = 0
         self._n_refused = 0
         self._step_began: float | None = None
-        self._finish_times: deque[float] = deque(maxlen=_RATE_WINDOW)
+        self._rates = Rates()
         ready: SimpleQueue[Loaded | BaseException] = SimpleQueue()
         self._thread = threading.Thread(
             target=self._run, args=(ready,), name=f"engine-{spec.id}", daemon=True
@@ -87,6 +86,8 @@ class LlamaEngine:
                 ("refuse", (request.id, QueueFull("The model is overloaded. Please retry later.")))
             )
             return
+        with self._ids_lock:
+            self._n_preparing += 1
         try:
             self._readers.submit(self._prepare, request, next(self._arrivals))
         except RuntimeError:  # the executor is shut down
@@ -116,19 +117,8 @@ class LlamaEngine:
 
     def stats(self) -> Mapping[str, float]:
         """Gauges and counters. From any thread; each figure is right, together they may be a step apart."""
-        runner, scheduler = self._loaded.runner, self._loaded.runner.scheduler
-        running = list(scheduler.running)
-        return {
-            "requests_live": runner.n_live,
-            "requests_waiting": scheduler.n_queued_groups,
+        return engine_stats(self._loaded, self._rates) | {
             "requests_refused_total": self._n_refused,
-            "sequences_running": len(running),
-            "sequences_waiting": len(scheduler.waiting),
-            "cells_used": count_cells(running),
-            "cells_total": scheduler.limits.n_context,
-            "preemptions_total": scheduler.n_preemptions,
-            "tokens_generated_total": runner.n_generated,
-            "tokens_prompt_total": runner.n_prompt,
             "steps_total": self._n_steps,
         }
 
@@ -151,6 +141,8 @@ class LlamaEngine:
         """In the intake thread."""
         try:
             prepared = self._loaded.intake.prepare(request, datetime.now())
+            if self._loaded.saved is not None:
+                self._loaded.saved.prefetch(prepared.namespace, prepared.prompt)
         except LlmaticError as error:
             self._inbox.put(("refuse", (request.id, error)))
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -158,6 +150,8 @@ class LlamaEngine:
             self._inbox.put(("refuse", (request.id, InvalidRequest(f"The request cannot be read: {error}"))))
         else:
             self._inbox.put(("submit", (prepared, arrival)))
+        with self._ids_lock:
+            self._n_preparing -= 1
 
     def _run(self, ready: "SimpleQueue[Loaded | BaseException]") -> None:
         """The engine's thread."""
@@ -175,9 +169,11 @@ class LlamaEngine:
     def _serve(self, loaded: Loaded) -> None:
         runner = loaded.runner
         while self._read_inbox(loaded, wait=not (runner.has_work or runner.events)):
+            if not runner.scheduler.running and not self._gather(loaded):
+                break
             self._tell(loaded)  # who was accepted or refused learns it before a long prompt is computed
             if runner.has_work:
-                self._step_began = time.monotonic()
+                self._step_began = began = time.monotonic()
                 try:
                     runner.step()
                 except Exception:
@@ -185,7 +181,9 @@ class LlamaEngine:
                     runner.fail_all("The model failed while it served this request.")
                 self._n_steps += 1
                 self._step_began = None
+                self._rates.observe(began, time.monotonic(), runner.n_generated, runner.n_computed)
             self._tell(loaded)
+            runner.settle()
         runner.fail_all(_CLOSED)
         self._tell(loaded)
         with self._ids_lock:
@@ -195,21 +193,36 @@ class LlamaEngine:
 
     def _read_inbox(self, loaded: Loaded, *, wait: bool) -> bool:
         """Take everything that has come in; False if the engine is to close."""
-        runner = loaded.runner
         while True:
             try:
-                kind, content = self._inbox.get(block=wait)
+                message = self._inbox.get(block=wait)
             except Empty:
                 return True
             wait = False
-            if kind == "close":
+            if not self._handle(loaded, message):
                 return False
-            if kind == "cancel":
-                assert isinstance(content, str)
-                runner.cancel(content)
-            else:
-                assert isinstance(content, tuple)
-                self._admit(loaded, kind, content)
+
+    def _gather(self, loaded: Loaded) -> bool:
+        """Before an idle engine starts, wait a moment for those who came with the first. As `_read_inbox`."""
+        until = time.monotonic() + _GATHER_S
+        while self._n_preparing and (left_s := until - time.monotonic()) > 0:
+            try:
+                message = self._inbox.get(timeout=left_s)
+            except Empty:
+                return True
+            if not self._handle(loaded, message):
+                return False
+        return True
+
+    def _handle(self, loaded: Loaded, message: tuple[str, object]) -> bool:
+        kind, content = message
+        if kind == "cancel":
+            assert isinstance(content, str)
+            loaded.runner.cancel(content)
+        elif kind != "close":
+            assert isinstance(content, tuple)
+            self._admit(loaded, kind, content)
+        return kind != "close"
 
     def _admit(self, loaded: Loaded, kind: str, content: tuple[object, object]) -> None:
         if kind == "refuse":
@@ -231,16 +244,9 @@ class LlamaEngine:
             except LlmaticError as refusal:
                 error = refusal
         if isinstance(error, RateLimited):
-            error.retry_after_s = self._retry_after(loaded.runner.scheduler.n_queued_groups)
+            error.retry_after_s = max(1.0, self._rates.wait_s(loaded.runner.scheduler))
             self._n_refused += 1
         loaded.runner.events.append((request_id, error))
-
-    def _retry_after(self, n_queued: int) -> float:
-        """Seconds until the queue may have moved on, from the pace of the last requests."""
-        if len(self._finish_times) < 2:
-            return 1.0
-        pace = len(self._finish_times) / max(1e-3, time.monotonic() - self._finish_times[0])
-        return min(_RETRY_MAX_S, max(1.0, n_queued / pace))
 
     def _tell(self, loaded: Loaded) -> None:
         events, loaded.runner.events = loaded.runner.events, []
@@ -248,7 +254,7 @@ class LlamaEngine:
             return
         ended = [i for i, event in events if isinstance(event, Finished | LlmaticError)]
         if ended:
-            self._finish_times.extend([time.monotonic()] * len(ended))
+            self._rates.n_ended += len(ended)
             with self._ids_lock:
                 self._ids.difference_update(ended)
         self._on_step(events)

@@ -8,9 +8,11 @@ and rendering take long.
 import math
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from llmatic.core.errors import ContextLengthExceeded, InvalidRequest
-from llmatic.core.types import ChatPrompt, GenerationRequest, SamplingParams
+from llmatic.core.types import Adapter, ChatPrompt, GenerationRequest, SamplingParams
+from llmatic.engines.llama.drafting.lookup import Material
 from llmatic.engines.llama.prompt import PromptReader
 
 MAX_CHOICES = 128
@@ -18,21 +20,53 @@ MAX_LOGPROBS = 100
 MAX_BIAS = 1000.0
 
 
+class AdapterNames(Protocol):
+    """What must be known of adapter files before they are loaded; see `adapters.Adapters`."""
+
+    def pin(self, adapters: tuple[Adapter, ...]) -> tuple[Adapter, ...]:
+        """The same with the present content of the files. Raises InvalidRequest."""
+        ...
+
+    def identity(self, adapters: tuple[Adapter, ...]) -> bytes:
+        """What must agree for computed prompts to be shared."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A checked request: `prompt` has 1 to n_context tokens and room for `max_tokens` behind them."""
+    """A checked request: `prompt` has 1 to n_context tokens and room for `max_tokens` behind them.
+
+    `material`: what its answers may copy from. `adapters` are as their files are now. Requests of one
+    `namespace` may share what was computed.
+    """
 
     request: GenerationRequest
     prompt: tuple[int, ...]
     max_tokens: int
     echo: str = ""
+    material: Material | None = None
+    adapters: tuple[Adapter, ...] = ()
+    namespace: bytes = b""
 
 
 class Intake:
-    """Checks and tokenises the requests of one model. `n_context`: tokens that one sequence may have."""
+    """Checks and tokenises the requests of one model. `n_context`: tokens that one sequence may have.
 
-    def __init__(self, reader: PromptReader, *, n_context: int, n_vocab: int) -> None:
+    `adapters` pins adapter files and tells sets of them apart. `copies`: answers are guessed from their text.
+    """
+
+    def __init__(
+        self,
+        reader: PromptReader,
+        adapters: AdapterNames,
+        *,
+        n_context: int,
+        n_vocab: int,
+        copies: bool = False,
+    ) -> None:
         self._reader = reader
+        self._copies = copies
+        self._adapters = adapters
         self._n_context = n_context
         self._n_vocab = n_vocab
 
@@ -46,7 +80,14 @@ class Intake:
         if room < (1 if wanted is None else wanted):
             raise self._too_long(request, len(prompt))
         echo = self._reader.echo(request.prompt, prompt) if request.echo else ""
-        return Prepared(request, prompt, room if wanted is None else wanted, echo)
+        max_tokens = room if wanted is None else wanted
+        prediction = self._reader.tokens(request.prediction) if request.prediction else ()
+        may_copy = (self._copies or prediction) and max_tokens > 1
+        material = Material(prompt, prediction) if may_copy else None
+        adapters = self._adapters.pin(request.adapters)
+        salt = request.cache_salt.encode()
+        namespace = self._adapters.identity(adapters) + salt
+        return Prepared(request, prompt, max_tokens, echo, material, adapters, namespace)
 
     def _check(self, request: GenerationRequest) -> None:
         if not 1 <= request.n_choices <= MAX_CHOICES:

@@ -14,6 +14,7 @@ import llama_cpp as C
 
 from llmatic.core.errors import ConfigError
 from llmatic.engines.llama.log import last_lines, silence
+from llmatic.engines.llama.memory import available_bytes, file_bytes
 from llmatic.engines.llama.options import SPLIT_MODES, Options
 from llmatic.engines.llama.vocabulary import Vocabulary
 
@@ -44,6 +45,12 @@ class Model:
             raise ConfigError(f"there is no model file '{path}'")
         C.llama_backend_init()
         params = C.llama_model_default_params()
+        is_mapped = options.mmap
+        if is_mapped is None:
+            is_mapped = bool(n_gpu_layers) or file_bytes(path) > available_bytes() // 2
+        params.load_mode = (C.LLAMA_LOAD_MODE_MMAP if is_mapped else 0) | (
+            C.LLAMA_LOAD_MODE_MLOCK if options.mlock else 0
+        )
         keep = _fill(params, options, n_gpu_layers, on_progress)
         self.handle: Any = C.llama_model_load_from_file(str(path).encode(), params)
         del keep
@@ -134,9 +141,6 @@ def _fill(
     params.main_gpu = options.main_gpu
     params.split_mode = SPLIT_MODES.index(options.split_mode)
     params.check_tensors = options.check_tensors
-    params.load_mode = (C.LLAMA_LOAD_MODE_MMAP if options.mmap else 0) | (
-        C.LLAMA_LOAD_MODE_MLOCK if options.mlock else 0
-    )
     keep: list[Any] = []
     if options.tensor_split:
         n_devices = int(C.llama_max_devices())

@@ -58,6 +58,10 @@ class PromptReader:
             return self._read_infill(prompt)
         return self._read_chat(prompt, now)
 
+    def tokens(self, text: str) -> list[int]:
+        """Plain text as the middle of an answer."""
+        return self._vocabulary.tokenize(text, parse_special=False)
+
     def echo(self, prompt: Prompt, ids: Sequence[int]) -> str:
         """The text that `echo` repeats."""
         if isinstance(prompt, TextPrompt):

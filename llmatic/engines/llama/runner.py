@@ -1,17 +1,25 @@
 """One step: plan, compute, draw, tell.
 
 Owns the requests in progress, and joins the scheduler's decisions with the backend's arithmetic. Has no
-thread and no clock of its own: the engine's thread calls it. Every submitted generation ends exactly once:
-with Finished, with an error, or silently when cancelled.
+thread of its own: the engine's thread calls it. Every submitted generation ends exactly once: with Finished,
+with an error, or silently when cancelled.
 """
+
+from collections import deque
+from collections.abc import Callable, Iterable
 
 from llmatic.core.errors import EngineFailed, LlmaticError
 from llmatic.core.types import Event, Started
 from llmatic.engines.llama.answers import Generation
 from llmatic.engines.llama.backend import Backend, DecodeResult
+from llmatic.engines.llama.batching import Plan
+from llmatic.engines.llama.pace import Pace
 from llmatic.engines.llama.sampling import BadLogits, Sample, Workspace, log_sum_exp, top_logprobs
-from llmatic.engines.llama.scheduler import Fork, Plan, Scheduler
+from llmatic.engines.llama.saved import SavedStates
+from llmatic.engines.llama.scheduler import Scheduler
 from llmatic.engines.llama.sequences import Sequence
+from llmatic.engines.llama.slots import Effect, Fork, Free, Save, Trim
+from llmatic.engines.llama.speculation import Speculation
 
 StepEvent = tuple[str, Event | LlmaticError]
 
@@ -19,13 +27,30 @@ StepEvent = tuple[str, Event | LlmaticError]
 class Runner:
     """Runs the steps of one backend. `events` collects what is to be told; the caller takes it."""
 
-    def __init__(self, backend: Backend, scheduler: Scheduler, workspace: Workspace) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        scheduler: Scheduler,
+        workspace: Workspace,
+        pace: Pace,
+        *,
+        clock: Callable[[], float],
+        saved: SavedStates | None = None,
+        speculation: Speculation | None = None,
+    ) -> None:
+        """`clock` tells seconds; the others are this backend's own."""
         self._backend = backend
         self._workspace = workspace
+        self._pace = pace
+        self._clock = clock
+        self._saved = saved
+        self.speculation = speculation
         self.scheduler = scheduler
         self.events: list[StepEvent] = []
         self.n_generated = 0
         self.n_prompt = 0
+        self.n_computed = 0
+        self._reading_since: float | None = None
         self._live: dict[str, Generation] = {}
 
     @property
@@ -39,9 +64,14 @@ class Runner:
         return len(self._live)
 
     def submit(self, generation: Generation) -> None:
-        """Queue it and tell that it started. Raises QueueFull."""
+        """Queue it and tell that it started. Raises QueueFull, or InvalidRequest for an unusable adapter."""
         if generation.needs_computing:
+            in_use = [live.group.adapters for live in self._live.values()]
+            self._backend.prepare(generation.group.adapters, in_use)
             self.scheduler.submit(generation.group)
+            if self.speculation is not None and generation.prepared.max_tokens > 1:
+                for sequence in generation.group.sequences:
+                    self.speculation.begin(sequence, generation.prepared.material)
         self._live[generation.id] = generation
         self.n_prompt += len(generation.prepared.prompt)
         self.events.append((generation.id, Started(len(generation.prepared.prompt))))
@@ -53,43 +83,90 @@ class Runner:
         """Forget a request; unknown ids are ignored."""
         generation = self._live.pop(request_id, None)
         if generation is not None:
+            self._forget_drafts(generation)
             self.scheduler.cancel(generation.group)
 
     def fail_all(self, message: str) -> None:
         """End every request with EngineFailed and empty the cache."""
         self.scheduler.reset()
-        for request_id in self._live:
-            self.events.append((request_id, EngineFailed(message)))
+        for generation in self._live.values():
+            self._forget_drafts(generation)
+            self.events.append((generation.id, EngineFailed(message)))
         self._live.clear()
         self._backend.clear()
 
+    def settle(self) -> None:
+        """Do to the cache what ended and cancelled requests have left to do."""
+        self._do(self.scheduler.take_effects())
+
+    def save_all(self) -> None:
+        """Save what is kept in the cache, which is about to go."""
+        self.scheduler.slots.save_all()
+        self.settle()
+
     def step(self) -> None:
         """Compute one batch, if there is anything to compute."""
-        plan = self.scheduler.plan()
-        self._apply(plan)
+        began = self._clock()
+        scheduler = self.scheduler
+        self.settle()
+        while self._do(scheduler.prepare()):
+            pass  # what was restored may serve the next one
+        is_reading = any(s.awaits is None and s.n_left > 1 for s in scheduler.running)
+        self._reading_since = (self._reading_since or began) if is_reading else None
+        if self.speculation is not None and not is_reading:
+            self.speculation.propose([s for s in scheduler.running if s.is_writing], 0)
+        plan = scheduler.plan(self._prompt_rows)
+        self._do(plan.effects)
         if not plan.tokens:
             return
+        decode_began = self._clock()
         try:
+            self._backend.use(plan.adapters)
             result = self._backend.decode(plan.tokens, plan.positions, plan.slots, plan.outputs)
         except EngineFailed as error:
             self.fail_all(error.message)
             return
-        if result is DecodeResult.NO_ROOM and not self.scheduler.shrink():
+        if result is DecodeResult.NO_ROOM and not scheduler.shrink():
             self.fail_all("The model's cache has no room for this request.")
         if result is not DecodeResult.DONE:
             return
-        samples = self.scheduler.commit(plan)
+        samples = scheduler.commit(plan)
         self._score(plan)
         is_shared = len(samples) > len(plan.samples)
         for sequence, row in samples:
             self._draw(sequence, row, is_shared)
+        self._observe(plan, self._clock() - decode_began)
 
-    def _apply(self, plan: Plan) -> None:
-        for effect in plan.effects:
-            if isinstance(effect, Fork):
-                self._backend.fork(effect.source, effect.target, effect.n_tokens)
+    def _prompt_rows(self, n_writing: int, n_wanted: int) -> int:
+        waited_s = 0.0 if self._reading_since is None else self._clock() - self._reading_since
+        return self._pace.prefill_rows(n_writing, waited_s, self.scheduler.n_cells, n_wanted)
+
+    def _observe(self, plan: Plan, seconds: float) -> None:
+        n_prompt_rows = plan.n_prompt_rows
+        self.n_computed += n_prompt_rows
+        n_rows = len(plan.tokens) - n_prompt_rows
+        self._pace.observe(n_rows, n_prompt_rows, len(plan.outputs), seconds, self.scheduler.n_cells)
+
+    def _do(self, effects: Iterable[Effect]) -> bool:
+        """Do to the cache what is wanted, and what follows from it, in order; True if that was restoring."""
+        backend, todo, has_restored = self._backend, deque(effects), False
+        while todo:
+            effect = todo.popleft()
+            if isinstance(effect, Free):
+                backend.free(effect.slot)
+            elif isinstance(effect, Fork):
+                backend.fork(effect.source, effect.target, effect.n_tokens)
+            elif isinstance(effect, Trim):
+                backend.trim(effect.slot, effect.n_tokens)
+            elif isinstance(effect, Save):
+                if self._saved is not None:
+                    self._saved.save(backend, effect)
             else:
-                self._backend.free(effect.slot)
+                n_tokens = effect.n_held if self._saved is None else self._saved.restore(backend, effect)
+                self.scheduler.restored(effect.sequence, n_tokens)
+                todo.extend(self.scheduler.take_effects())  # shares with those that waited for it
+                has_restored = True
+        return has_restored
 
     def _score(self, plan: Plan) -> None:
         for sequence, position, row in plan.scores:
@@ -117,32 +194,64 @@ class Runner:
             self._finish(generation)
 
     def _draw(self, sequence: Sequence, row: int, is_shared: bool) -> None:
+        """Draw the sequence's next token, and more for as long as its drafts are what is drawn."""
+        drafts, sequence.drafts = sequence.drafts, []
         generation = self._live.get(sequence.group.id)
         if generation is None or sequence.is_done:
             return
         answer = generation.answers[sequence.index]
-        try:
-            sample = answer.sampler.sample(self._backend.logits(row), is_shared=is_shared)
-        except BadLogits:
-            self._fail(generation)
-            return
-        self.n_generated += 1
-        delta = answer.accept(sample)
-        if delta is not None:
-            self.events.append((generation.id, delta))
-        if answer.finish_reason is None:
-            self.scheduler.append(sequence, sample.token)
-            return
-        self.scheduler.finish(sequence)
-        generation.n_unfinished -= 1
-        if generation.n_unfinished == 0:
-            self._finish(generation)
+        drawn: list[int] = []
+        while answer.finish_reason is None:
+            try:
+                sample = answer.sampler.sample(self._backend.logits(row + len(drawn)), is_shared=is_shared)
+            except BadLogits:
+                self._fail(generation)
+                return
+            drawn.append(sample.token)
+            delta = answer.accept(sample)
+            if delta is not None:
+                self.events.append((generation.id, delta))
+            if len(drawn) > len(drafts) or sample.token != drafts[len(drawn) - 1]:
+                break
+        self.n_generated += len(drawn)
+        self._advance(generation, sequence, drafts, drawn)
+        if answer.finish_reason is not None:
+            self.scheduler.finish(sequence)
+            generation.n_unfinished -= 1
+            if generation.n_unfinished == 0:
+                self._finish(generation)
+
+    def _advance(
+        self, generation: Generation, sequence: Sequence, drafts: list[int], drawn: list[int]
+    ) -> None:
+        """The sequence goes on with `drawn`, of which all but the last may have been drafted."""
+        n_right = len(drawn) - 1
+        if generation.answers[sequence.index].finish_reason is None:
+            for token in drawn:
+                self.scheduler.append(sequence, token)
+        else:
+            for token in drawn[:-1]:
+                self.scheduler.append(sequence, token)
+        if drafts:
+            self.scheduler.accept(sequence, len(drafts), n_right)
+        if self.speculation is not None:
+            n_accepted, n_rejected = self.speculation.observe(sequence, len(drafts), n_right, drawn)
+            generation.n_accepted += n_accepted
+            generation.n_rejected += n_rejected
 
     def _finish(self, generation: Generation) -> None:
         self.events.append((generation.id, generation.finished()))
+        self._forget_drafts(generation)
         del self._live[generation.id]
 
     def _fail(self, generation: Generation) -> None:
-        self.cancel(generation.id)
+        del self._live[generation.id]
+        self._forget_drafts(generation)
+        self.scheduler.cancel(generation.group, is_damaged=True)
         message = "The model computed no usable probabilities for this request."
         self.events.append((generation.id, EngineFailed(message)))
+
+    def _forget_drafts(self, generation: Generation) -> None:
+        if self.speculation is not None:
+            for sequence in generation.group.sequences:
+                self.speculation.forget(sequence)

@@ -1,313 +1,319 @@
 """What the next step computes.
 
-Owns the queue, the slots and the cache's accounting; decides who is admitted, what a batch holds and who is
-paused when the cache is full. Pure: it never calls llama.cpp but writes down what must be done to the cache
-(`Fork`, `Free`), in order, for the engine's thread to do.
+Owns the queue and the running sequences; decides who is admitted, from where the beginning of its prompt
+comes, and who is paused when slots or cells are short. Pure: it never calls llama.cpp but writes down what
+must be done to the cache, in order, for the engine's thread to do.
 
-A step is `plan` → decode → `commit` → one `append` or `finish` for every sequence to sample.
+A step is `prepare` → its effects → `plan` → its effects → decode → `commit` → for every sequence to sample:
+`append` each drawn token, `accept` the drafts that were right, or `finish`.
 """
 
 from bisect import insort
-from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from collections.abc import Callable
 
 from llmatic.core.errors import QueueFull
-from llmatic.engines.llama.sequences import Group, Sequence, check, count_cells, share
+from llmatic.engines.llama.batching import Part, Plan, Room, Turns, fill, share_prompts, share_writing
+from llmatic.engines.llama.beginnings import Beginning, Stored, find_beginning
+from llmatic.engines.llama.limits import Limits
+from llmatic.engines.llama.sequences import N_EXPECTED_ANSWER, Group, Sequence, check
+from llmatic.engines.llama.slots import Effect, Restore, Slots, slot_of
+from llmatic.engines.llama.waiting import WaitingQueue
 
+PromptRows = Callable[[int, int], int]
 N_HEADROOM_CELLS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What there is. `n_chunk`: prompt rows per step while others write; `n_scored`: scored ones.
-
-    `is_dense`: a batch's slots ascend without gaps. llama.cpp computes the sequences of a cache that is
-    not unified in runs of neighbouring ids, and every gap costs one more pass over the weights.
-    """
-
-    n_context: int
-    n_batch: int
-    n_slots: int
-    can_fork: bool = True
-    is_dense: bool = False
-    n_chunk: int = 256
-    n_scored: int = 32
-    max_queue: int = 256
-    max_queue_tokens: int = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Fork:
-    """Let slot `target` share the first `n_tokens` of slot `source`."""
-
-    source: int
-    target: int
-    n_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Free:
-    """Forget what `slot` holds."""
-
-    slot: int
-
-
-Effect = Fork | Free
-
-
-@dataclass(slots=True)
-class Plan:
-    """One batch, row by row, and what its output rows are for.
-
-    Do `effects` first. `samples`: (sequence, output row) to draw a token from. `scores`: (sequence, position,
-    output row), the row of a prompt's token at `position`, which rates the next one.
-    """
-
-    effects: list[Effect] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
-    slots: list[int] = field(default_factory=list)
-    outputs: list[int] = field(default_factory=list)
-    samples: list[tuple[Sequence, int]] = field(default_factory=list)
-    scores: list[tuple[Sequence, int, int]] = field(default_factory=list)
-    parts: list[tuple[Sequence, int]] = field(default_factory=list)
+N_FRESH = 4
 
 
 class Scheduler:
-    """Continuous batching over `limits.n_slots` sequences in one cache."""
+    """Continuous batching over the slots of one cache.
 
-    def __init__(self, limits: Limits) -> None:
+    `stored` tells how much of a text, in a namespace, could be restored from elsewhere.
+    """
+
+    def __init__(self, limits: Limits, stored: Stored | None = None) -> None:
         self.limits = limits
+        self.n_running_max = limits.n_running or limits.n_slots
         self.running: list[Sequence] = []
-        self.waiting: list[Sequence] = []
+        self.waiting: WaitingQueue[Sequence] = WaitingQueue()
+        self.slots = Slots(
+            limits.n_slots,
+            is_pooled=limits.is_pooled,
+            n_kept_max=limits.n_kept_max if limits.can_fork else 0,
+            can_save=stored is not None,
+            can_cut=limits.can_fork,
+        )
         self.n_queued_groups = 0
         self.n_queued_tokens = 0
         self.n_preemptions = 0
-        self._free_slots = list(range(limits.n_slots))
-        self._effects: list[Effect] = []
+        self.n_looked_up = 0
+        self.n_found = 0
+        self._stored = stored
+        self._turns = Turns()
         self._is_tight = False
+        self._unfit: Sequence | None = None
+        self._is_reading_turn = False
+        self._n_alone = 0
 
     @property
     def n_cells(self) -> int:
-        """Cells in use."""
-        return count_cells(self.running)
+        """Cells that running sequences hold."""
+        tree = self.slots.tree
+        return tree.n_cells - tree.n_idle_cells + sum(s.n_computed - s.n_indexed for s in self.running)
 
     def submit(self, group: Group) -> None:
         """Queue a group. Raises QueueFull; the caller has checked that each sequence fits the cache alone."""
         assert group.n_prompt <= self.limits.n_context
-        too_many = self.n_queued_groups >= self.limits.max_queue + len(self._free_slots)
+        n_free = self.n_running_max - len(self.running)
+        too_many = self.n_queued_groups >= self.limits.max_queue + n_free
         too_long = self.n_queued_tokens + group.n_prompt > self.limits.max_queue_tokens
         if too_many or (too_long and self.n_queued_groups):
-            raise QueueFull("The model is overloaded: its queue is full. Please retry after a moment.")
+            raise QueueFull(
+                f"The model is overloaded: its queue is full, {self.n_queued_groups} requests wait. "
+                "Please retry after a moment."
+            )
         self.n_queued_groups += 1
         self.n_queued_tokens += group.n_prompt
         for sequence in group.sequences:
-            insort(self.waiting, sequence, key=_order)
+            self.waiting.push(sequence)
 
-    def cancel(self, group: Group) -> None:
-        """Forget a group wherever it stands. Idempotent."""
-        for sequence in group.sequences:
-            sequence.is_done = True
-            if sequence.slot is not None:
-                self._release(sequence)
-                self._is_tight = False
-        self.waiting = [s for s in self.waiting if s.group is not group]
+    def cancel(self, group: Group, *, is_damaged: bool = False) -> None:
+        """Forget a group wherever it stands. Idempotent.
+
+        What it computed may still serve others, unless it `is_damaged`.
+        """
+        for sequence in reversed(group.sequences):  # those that share before those they share with
+            if not sequence.is_done:
+                sequence.is_done = True
+                if sequence.slot is None:
+                    self.waiting.remove(sequence)
+                else:
+                    self._release(sequence, 0 if is_damaged else self._n_worth(sequence))
         self._unqueue(group)
 
     def append(self, sequence: Sequence, token: int) -> None:
         """The sequence goes on with `token`."""
-        assert sequence.n_left == 0
         sequence.tokens.append(token)
+
+    def accept(self, sequence: Sequence, n_tried: int, n_accepted: int) -> None:
+        """Of the drafts computed with the last step the first ones were right, the others are forgotten."""
+        sequence.n_computed += n_accepted
+        sequence.n_unproven = 0
+        if n_accepted < n_tried:
+            self.slots.trim(sequence)
 
     def finish(self, sequence: Sequence) -> None:
         """The sequence has its last token."""
         sequence.is_done = True
-        self._release(sequence)
-        self._is_tight = False
+        self._release(sequence, self._n_worth(sequence))
 
-    def plan(self) -> Plan:
-        """The next batch; without rows if there is nothing to compute. Always makes progress otherwise."""
+    def prepare(self) -> list[Effect]:
+        """Pause and admit; returns what must be done to the cache.
+
+        A Restore comes last: report it by `restored`, and prepare again.
+        """
         self._make_room()
         self._admit()
+        return self.take_effects()
+
+    def restored(self, sequence: Sequence, n_tokens: int) -> None:
+        """The first `n_tokens` of the sequence are in its slot now; no more than before if it was lost."""
+        if sequence.slot is None or sequence.is_done:
+            return
+        sequence.n_computed = n_tokens
+        self.slots.index(sequence)
+        self._note_cached(sequence, n_tokens)
+        self._serve_followers(sequence)
+
+    def plan(self, prompt_rows: PromptRows) -> Plan:
+        """The next batch; without rows if there is nothing to compute. Always makes progress otherwise.
+
+        `prompt_rows` of the number of writing sequences, and of rows that several prompts want together: rows
+        of prompts that may join. It is asked for 0 while all that write have only just begun: a burst is read
+        as one.
+        """
         if self.limits.is_dense:
-            self._close_gaps()
+            self.slots.close_gaps(self.running)
         plan = Plan()
-        while not self._fill(plan) and any(s.awaits is None for s in self.running):
-            self._preempt_youngest()
-        plan.effects, self._effects = self._effects, []
+        while True:
+            sequences = self._turns.choose(self.running)
+            parts = self._share_out(sequences, prompt_rows)
+            if parts or not sequences:
+                break
+            self._pause(self.running[-1])
+        plan.adapters = self._turns.adapters
+        if self.limits.is_pooled:
+            n_rows = sum(part.n_rows for part in parts)
+            self.slots.make_room(max(0, self.limits.n_context - self.n_cells - n_rows))
+        fill(plan, parts, is_dense=self.limits.is_dense)
+        plan.effects = self.take_effects()
         return plan
 
     def commit(self, plan: Plan) -> list[tuple[Sequence, int]]:
         """The batch was computed. Returns (sequence, output row) for every sequence to draw a token for."""
-        for sequence, n_rows in plan.parts:
-            sequence.n_computed += n_rows
+        for part in plan.parts:
+            part.sequence.n_computed += part.n_rows if part.is_prompt else 1
+            part.sequence.n_unproven = 0 if part.is_prompt else part.n_rows - 1
         for sequence, position, _row in plan.scores:
             sequence.group.n_scored = position + 1
-        samples = []
+        samples = list(plan.samples)
         row_of = {id(sequence): row for sequence, row in plan.samples}
-        for sequence, row in plan.samples:
-            samples.append((sequence, row))
-        followers = [s for s in self.running if s.awaits is not None]
-        for follower in followers:
-            leader = follower.awaits
-            assert leader is not None
-            if leader.n_computed >= leader.group.n_prompt:
-                row = row_of.get(id(leader), -1) if leader.is_fresh and follower.is_fresh else -1
-                follower.awaits = None
-                self._fork(leader, follower, follower.group.n_prompt - (row < 0))
-                if row >= 0:
-                    samples.append((follower, row))
+        for part in plan.parts:
+            if part.is_prompt or part.sequence.is_fresh:
+                self.slots.index(part.sequence)
+                samples += self._serve_followers(part.sequence, row_of.get(id(part.sequence)))
         return samples
 
     def shrink(self) -> bool:
-        """The cache had no room after all: pause the youngest and admit nobody until somebody has ended.
+        """The cache had no room after all: forget kept texts, or pause the last and admit nobody for now.
 
         False if only one sequence is left.
         """
+        if self.slots.n_kept_cells:
+            self.slots.make_room(0)
+            return True
         if len(self.running) < 2:
             return False
-        self._preempt_youngest()
+        self._pause(self.running[-1])
         self._is_tight = True
         return True
+
+    def take_effects(self) -> list[Effect]:
+        """What must be done to the cache now."""
+        effects, self.slots.effects = self.slots.effects, []
+        return effects
 
     def reset(self) -> list[Group]:
         """Forget everything; returns the groups that ran or waited. The cache must be cleared too."""
         groups = list({id(s.group): s.group for s in [*self.running, *self.waiting]}.values())
         for group in groups:
             self.cancel(group)
-        self._effects.clear()
+        self.slots.clear()
         return groups
 
     def check_integrity(self) -> None:
         """Raise AssertionError if anything contradicts itself. For tests; between steps."""
-        check(self.running, self.waiting, self._free_slots, self.limits.n_slots)
-        assert self.n_cells <= self.limits.n_context
-        queued = {s.group.arrival: s.group for s in self.waiting if not s.group.was_admitted}
+        waiting = list(self.waiting)
+        check(self.running, waiting)
+        self.waiting.check_integrity()
+        self.slots.check_integrity(self.running)
+        assert len(self.running) <= self.n_running_max
+        if self.limits.is_pooled:
+            assert self.n_cells + self.slots.n_kept_cells <= self.limits.n_context
+        queued = {s.group.arrival: s.group for s in waiting if not s.group.was_admitted}
         assert self.n_queued_groups == len(queued)
         assert self.n_queued_tokens == sum(g.n_prompt for g in queued.values())
 
+    # who runs
+
     def _make_room(self) -> None:
-        """Pause the youngest until every writing sequence has a cell for its next token."""
-        while len(self.running) > 1:
-            n_rows = sum(s.n_left == 1 and s.awaits is None for s in self.running)
+        """Pause the last until every writing sequence has a cell for its next token."""
+        while self.limits.is_pooled and len(self.running) > 1:
+            n_rows = sum(s.is_writing for s in self.running)
             if self.n_cells + n_rows <= self.limits.n_context:
                 return
-            self._preempt_youngest()
+            self._pause(self.running[-1])
 
     def _admit(self) -> None:
-        while self.waiting and self._free_slots and not (self._is_tight and self.running):
-            sequence = self.waiting[0]
-            source = self._source(sequence)
-            if sequence.index and sequence.group.n_to_score and source is None:
-                return  # the first choice scores the prompt, and the echo comes before any answer
-            n_needed = len(sequence.tokens) - (0 if source is None else sequence.group.n_prompt - 1)
-            n_promised = sum(s.n_to_allocate() for s in self.running)
-            n_spare = min(N_HEADROOM_CELLS, self.limits.n_context // 64) * len(self.running)
-            if self.running and self.n_cells + n_promised + n_needed + n_spare > self.limits.n_context:
+        while (sequence := self.waiting.first()) is not None and not (self._is_tight and self.running):
+            if len(self.running) >= self.n_running_max:
+                if not self._yield_to(sequence):
+                    return
+                continue
+            if sequence is self._unfit or (beginning := self._begin(sequence)) is None:
                 return
-            self.waiting.pop(0)
+            if not self._fits(sequence, beginning):
+                if not self._yield_to(sequence):
+                    self._unfit = sequence  # until somebody leaves: finding beginnings takes long
+                    return
+                continue
+            self.waiting.pop()
             self._unqueue(sequence.group)
-            sequence.slot = heappop(self._free_slots)
-            insort(self.running, sequence, key=_order)
-            if source is not None and source.n_computed >= source.group.n_prompt:
-                self._fork(source, sequence, source.group.n_prompt - 1)
-            elif source is not None:
-                sequence.awaits = source
+            self._start(sequence, beginning)
+            if sequence.n_computed > sequence.n_indexed:
+                return  # others may share what is restored, once it is
 
-    def _source(self, sequence: Sequence) -> Sequence | None:
-        """A running sibling whose prompt `sequence` can share, now or as soon as it is computed."""
-        if not self.limits.can_fork or sequence.group.n_prompt < 2:
-            return None
-        siblings = [s for s in sequence.group.sequences if s.slot is not None and s.awaits is None]
-        return max(siblings, key=lambda s: s.n_computed, default=None)
-
-    def _fork(self, source: Sequence, target: Sequence, n_tokens: int) -> None:
-        share(source, target, n_tokens)
-        self._effects.append(Fork(_slot(source), _slot(target), n_tokens))
-
-    def _close_gaps(self) -> None:
-        """Move sequences from the highest slots to free ones until those in use are 0, 1, 2, …"""
-        for sequence in sorted(self.running, key=_slot, reverse=True):
-            source = _slot(sequence)
-            if source < len(self.running):
-                return
-            sequence.slot = heappop(self._free_slots)
-            if sequence.n_computed:
-                self._effects.append(Fork(source, sequence.slot, sequence.n_computed))
-            self._effects.append(Free(source))
-            heappush(self._free_slots, source)
-
-    def _fill(self, plan: Plan) -> bool:
-        """Put rows into an empty plan; False if none could be."""
-        parts = self._share_out()
-        if self.limits.is_dense:
-            parts.sort(key=lambda part: _slot(part[0]))
-        for sequence, n_part in parts:
-            self._put(plan, sequence, n_part)
-        return bool(parts)
-
-    def _share_out(self) -> list[tuple[Sequence, int]]:
-        """How many rows of the next batch each sequence gets: those that write first, then prompts."""
+    def _begin(self, sequence: Sequence) -> Beginning | None:
         limits = self.limits
-        parts: list[tuple[Sequence, int]] = []
-        n_free = limits.n_context - self.n_cells
-        writing = [s for s in self.running if s.n_left == 1 and s.awaits is None]
-        for sequence in writing:
-            if n_free > 0:
-                parts.append((sequence, 1))
-                n_free -= 1
-        n_rows = limits.n_batch - len(parts)
-        if writing:
-            n_rows = min(n_rows, limits.n_chunk)
-        n_scored = limits.n_scored
-        for sequence in self.running:
-            if sequence.n_left > 1 and sequence.awaits is None:
-                n_part = min(sequence.n_left, n_rows, n_free)
-                if self._is_scored(sequence):
-                    n_part = min(n_part, n_scored)
-                    n_scored -= n_part
-                if n_part > 0:
-                    parts.append((sequence, n_part))
-                    n_rows -= n_part
-                    n_free -= n_part
-        return parts
+        return find_beginning(sequence, self.running, self.slots, self._stored, limits)
 
-    @staticmethod
-    def _is_scored(sequence: Sequence) -> bool:
-        return sequence.index == 0 and sequence.group.n_to_score > 0
+    def _yield_to(self, sequence: Sequence) -> bool:
+        """Pause the last running sequence if the waiting one is more urgent; False if it is not."""
+        if self.limits.is_exact or not self.running or self.running[-1].priority <= sequence.priority:
+            return False
+        self._pause(self.running[-1])
+        return True
 
-    def _put(self, plan: Plan, sequence: Sequence, n_part: int) -> None:
-        """Add the sequence's next `n_part` tokens, with outputs where they are wanted."""
-        start, end = sequence.n_computed, sequence.n_computed + n_part
-        first_row = len(plan.tokens)
-        plan.tokens += sequence.tokens[start:end]
-        plan.positions += range(start, end)
-        plan.slots += [_slot(sequence)] * n_part
-        plan.parts.append((sequence, n_part))
+    def _fits(self, sequence: Sequence, beginning: Beginning) -> bool:
+        """Whether the cells suffice, with what the running ones are going to need next."""
+        limits = self.limits
+        if not self.running or not limits.is_pooled:
+            return True
+        n_shared = beginning.n_held if beginning.leader is None else beginning.n_tokens
+        if beginning.slot is not None:
+            n_shared -= self.slots.tree.n_idle_in(beginning.slot, n_shared)
+        n_promised = sum(len(s.tokens) - max(s.n_computed, s.n_awaited) for s in self.running)
+        n_spare = min(N_HEADROOM_CELLS, limits.n_context // 64) * len(self.running)
+        n_needed = len(sequence.tokens) - n_shared
+        return self.n_cells + n_promised + n_needed + n_spare <= limits.n_context
+
+    def _start(self, sequence: Sequence, beginning: Beginning) -> None:
+        if beginning.slot is None:
+            self.slots.take(sequence)
+        else:
+            self.slots.take_from(beginning.slot, sequence, beginning.n_held)
+        insort(self.running, sequence, key=lambda s: s.order)
+        if beginning.leader is not None:
+            sequence.awaits, sequence.n_awaited = beginning.leader, beginning.n_tokens
+            return
+        n_new = beginning.n_tokens - beginning.n_held
+        if not n_new:
+            self._note_cached(sequence, beginning.n_held)
+            return
+        if self.limits.is_pooled:
+            self.slots.make_room(max(0, self.limits.n_context - self.n_cells - n_new))
+        self.slots.effects.append(Restore(sequence, beginning.n_held, beginning.n_tokens))
+        sequence.n_computed = beginning.n_tokens  # the cells are taken from now on
+
+    def _note_cached(self, sequence: Sequence, n_tokens: int) -> None:
+        """The first of a group's choices to begin tells how much of the prompt was there already."""
         group = sequence.group
-        if self._is_scored(sequence):
-            for position in range(max(start, group.n_scored), min(end, group.n_prompt - 1)):
-                plan.scores.append((sequence, position, len(plan.outputs)))
-                plan.outputs.append(first_row + position - start)
-        if end == len(sequence.tokens):
-            plan.samples.append((sequence, len(plan.outputs)))
-            plan.outputs.append(first_row + n_part - 1)
+        if group.n_cached is None:
+            group.n_cached = min(n_tokens, group.n_prompt - 1)
+            self.n_looked_up += group.n_prompt
+            self.n_found += group.n_cached
+            self.waiting.charge(group.client, -group.n_cached)
 
-    def _preempt_youngest(self) -> None:
-        """Take the cells of the youngest; it goes back to the queue and is computed again later."""
-        youngest = self.running[-1]
-        for sequence in [s for s in self.running if s is youngest or s.awaits is youngest]:
-            self._release(sequence)
-            insort(self.waiting, sequence, key=_order)
+    def _pause(self, sequence: Sequence) -> None:
+        """Back to the queue, with all that await it; what is computed is kept where there is room."""
+        for follower in self._followers(sequence):
+            self._pause(follower)
+        self._release(sequence, sequence.n_computed)
+        sequence.was_paused = True
+        sequence.drafts = []
+        self.waiting.push_back(sequence)
         self.n_preemptions += 1
 
-    def _release(self, sequence: Sequence) -> None:
-        self._effects.append(Free(_slot(sequence)))
-        heappush(self._free_slots, _slot(sequence))
+    def _release(self, sequence: Sequence, n_kept: int) -> None:
+        """Give up the slot; whoever awaits the sequence gets what there is."""
+        for follower in self._followers(sequence):
+            n_usable = len(follower.tokens) - self.limits.n_whole
+            n_tokens = max(0, min(follower.n_awaited, n_kept, n_usable))
+            self._let_share(sequence, follower, n_tokens)
+        self.slots.release(sequence, n_kept)
+        if sequence.is_done:
+            n_written = len(sequence.tokens) - sequence.group.n_prompt
+            self.waiting.charge(sequence.client, n_written - min(sequence.group.n_wanted, N_EXPECTED_ANSWER))
         self.running.remove(sequence)
-        sequence.slot = None
         sequence.awaits = None
-        sequence.n_computed = sequence.n_shared = 0
+        sequence.n_awaited = 0
+        self._is_tight = False
+        self._unfit = None
+
+    def _n_worth(self, sequence: Sequence) -> int:
+        """How many of its tokens may serve others."""
+        if self.limits.is_exact:
+            return min(sequence.n_computed, sequence.group.n_prompt)
+        return sequence.n_computed
 
     def _unqueue(self, group: Group) -> None:
         if not group.was_admitted:
@@ -315,11 +321,56 @@ class Scheduler:
             self.n_queued_groups -= 1
             self.n_queued_tokens -= group.n_prompt
 
+    # who shares
 
-def _slot(sequence: Sequence) -> int:
-    assert sequence.slot is not None
-    return sequence.slot
+    def _followers(self, leader: Sequence) -> list[Sequence]:
+        return [s for s in self.running if s.awaits is leader]
 
+    def _serve_followers(self, leader: Sequence, row: int | None = None) -> list[tuple[Sequence, int]]:
+        """Share with those whose beginning is computed; (follower, `row`) for those that may draw from it."""
+        samples = []
+        for follower in self._followers(leader):
+            if leader.n_computed < follower.n_awaited:
+                continue
+            n_tokens = max(0, min(follower.n_awaited, len(follower.tokens) - self.limits.n_whole))
+            if row is not None and follower.n_awaited == len(follower.tokens) and leader.is_fresh:
+                n_tokens = follower.n_awaited
+                samples.append((follower, row))
+            self._let_share(leader, follower, n_tokens)
+        return samples
 
-def _order(sequence: Sequence) -> tuple[int, int]:
-    return sequence.order
+    def _let_share(self, leader: Sequence, follower: Sequence, n_tokens: int) -> None:
+        follower.awaits = None
+        follower.n_awaited = 0
+        if n_tokens:
+            self.slots.index(leader)
+            self.slots.share(slot_of(leader), follower, n_tokens)
+        is_stranger = follower.group is not leader.group
+        self._note_cached(follower, n_tokens if is_stranger else 0)
+        self._serve_followers(follower)
+
+    # what is computed
+
+    def _share_out(self, sequences: list[Sequence], prompt_rows: PromptRows) -> list[Part]:
+        limits = self.limits
+        n_cells = limits.n_context - self.n_cells if limits.is_pooled else limits.n_context
+        room = Room(limits.n_batch, n_cells, limits.n_outputs, limits.n_scored, limits.n_whole)
+        parts = share_writing(sequences, room)
+        n_delayed = 0 if all(part.sequence.n_written <= N_FRESH for part in parts) else len(parts)
+        wanted = [s.n_left for s in sequences if s.n_left > 1]
+        if not limits.is_exact:
+            room.n_rows = min(
+                room.n_rows, max(1, prompt_rows(n_delayed, sum(wanted) if len(wanted) > 1 else 0))
+            )
+            return parts + share_prompts(sequences, room)
+        room.n_rows = min(
+            limits.n_batch,
+            max(2 * limits.n_whole - 1, prompt_rows(n_delayed, sum(wanted) if len(wanted) > 1 else 0)),
+        )
+        self._is_reading_turn = not self._is_reading_turn
+        if limits.is_alone and parts:
+            self._n_alone += 1
+            parts = [parts[self._n_alone % len(parts)]]
+        if parts and not self._is_reading_turn:
+            return parts
+        return share_prompts(sequences, room)[:1] or parts  # one prompt by itself, or all that write

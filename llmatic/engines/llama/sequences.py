@@ -1,30 +1,40 @@
-"""Sequences and the cache cells they hold.
+"""Requests and their choices, as the scheduler sees them.
 
-Owns the bookkeeping of one engine's running and waiting answers: what is computed, what is shared, which
-slot holds it. Pure: never calls llama.cpp, has no clock and no thread; the engine's thread uses it.
-
-Every choice of a request is a Sequence of the request's Group. Choices may share the cells of their common
-prompt; shared cells are counted once.
+Owns what is known of each: tokens, how many of them are in the cache, where it stands. Pure: never calls
+llama.cpp, has no clock and no thread; the engine's thread uses it.
 """
 
 from collections.abc import Iterable
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field
 
+from llmatic.core.types import Adapter, CacheRetention, Priority
+
+N_EXPECTED_ANSWER = 256
+
 
 @dataclass(eq=False, slots=True)
 class Group:
     """One request: a prompt and the sequences that answer it.
 
-    `arrival` orders groups. `wants_scores`: the logits of the prompt's rows are wanted (echo with logprobs);
-    `n_scored` rows of them have been delivered.
+    `arrival` orders groups of one priority. `wants_scores`: the logits of the prompt's rows are wanted (echo
+    with logprobs); `n_scored` rows of them have been delivered. Groups of one `namespace` may share what was
+    computed; that implies equal `adapters`. `n_cached` tokens of the prompt were not computed for it.
     """
 
     id: str
     arrival: int
     prompt: Ordered[int]
     wants_scores: bool = False
+    namespace: bytes = b""
+    adapters: tuple[Adapter, ...] = ()
+    client: str = ""
+    priority: int = Priority.DEFAULT
+    retention: CacheRetention | None = None
+    is_keyed: bool = False
+    n_wanted: int = N_EXPECTED_ANSWER
     n_scored: int = 0
+    n_cached: int | None = None
     was_admitted: bool = False
     sequences: list["Sequence"] = field(default_factory=list)
 
@@ -44,23 +54,44 @@ class Sequence:
     """One choice.
 
     `tokens` is the prompt and what has been generated; the first `n_computed` are in the cache, of which the
-    first `n_shared` may lie in cells that siblings hold too. It runs while it has a `slot`. `awaits` is the
-    sibling whose prompt it will share as soon as that is computed.
+    tree of cells knows the first `n_indexed`. It runs while it has a `slot`. `awaits` is the running sequence
+    whose first `n_awaited` tokens it will share as soon as they are computed. `drafts` are guesses that the
+    next step is to check; `n_unproven` of them are in the cache, and it is not known yet which are right.
     """
 
     group: Group
     index: int
     tokens: list[int]
     n_computed: int = 0
-    n_shared: int = 0
+    n_indexed: int = 0
     slot: int | None = None
     awaits: "Sequence | None" = None
+    n_awaited: int = 0
+    drafts: list[int] = field(default_factory=list)
+    n_unproven: int = 0
+    was_paused: bool = False
     is_done: bool = False
 
     @property
-    def order(self) -> tuple[int, int]:
-        """Smaller is older: admitted first, preempted last."""
-        return self.group.arrival, self.index
+    def order(self) -> tuple[int, int, int]:
+        """Smaller is more urgent: admitted first, paused last."""
+        return self.group.priority, self.group.arrival, self.index
+
+    @property
+    def client(self) -> str:
+        """Whose it is."""
+        return self.group.client
+
+    @property
+    def priority(self) -> int:
+        """Its `core.types.Priority`."""
+        return self.group.priority
+
+    @property
+    def n_cost(self) -> int:
+        """Tokens that it will probably take."""
+        n_prompt = self.group.n_prompt if self.index == 0 else 0
+        return n_prompt + min(self.group.n_wanted, N_EXPECTED_ANSWER)
 
     @property
     def n_left(self) -> int:
@@ -68,14 +99,29 @@ class Sequence:
         return len(self.tokens) - self.n_computed
 
     @property
+    def n_written(self) -> int:
+        """Tokens generated so far."""
+        return len(self.tokens) - self.group.n_prompt
+
+    @property
+    def n_wanted(self) -> int:
+        """Tokens that it may still write."""
+        return self.group.n_prompt + self.group.n_wanted - len(self.tokens)
+
+    @property
+    def is_writing(self) -> bool:
+        """The next row gives the next token."""
+        return self.awaits is None and len(self.tokens) - self.n_computed == 1
+
+    @property
     def is_fresh(self) -> bool:
         """Nothing generated yet."""
         return len(self.tokens) == self.group.n_prompt
 
-    def n_to_allocate(self) -> int:
-        """Cells it still needs before its next token, the ones it is going to share not counted."""
-        known = self.group.n_prompt - 1 if self.awaits is not None else self.n_computed
-        return len(self.tokens) - known
+    @property
+    def is_scored(self) -> bool:
+        """Rows of its prompt are still wanted for their logits."""
+        return self.index == 0 and self.group.n_to_score > 0
 
 
 def make_group(
@@ -87,48 +133,24 @@ def make_group(
     return group
 
 
-def count_cells(running: Iterable[Sequence]) -> int:
-    """Cells that these sequences hold together."""
-    total = 0
-    shared: dict[int, int] = {}
-    for sequence in running:
-        total += sequence.n_computed
-        if sequence.n_shared:
-            total -= sequence.n_shared
-            key = sequence.group.arrival
-            shared[key] = max(shared.get(key, 0), sequence.n_shared)
-    return total + sum(shared.values())
-
-
-def share(source: Sequence, target: Sequence, n_tokens: int) -> None:
-    """Record that `target` now shares the first `n_tokens` of `source`."""
-    assert source.group is target.group
-    assert target.n_computed == 0
-    assert n_tokens <= source.n_computed
-    target.n_computed = target.n_shared = n_tokens
-    source.n_shared = max(source.n_shared, n_tokens)
-
-
-def check(
-    running: Iterable[Sequence], waiting: Iterable[Sequence], free_slots: Iterable[int], n_slots: int
-) -> None:
-    """Raise AssertionError if the bookkeeping contradicts itself."""
+def check(running: Iterable[Sequence], waiting: Iterable[Sequence]) -> None:
+    """Raise AssertionError if the sequences' own figures contradict themselves."""
     running, waiting = list(running), list(waiting)
-    slots = [s.slot for s in running if s.slot is not None]
-    assert len(slots) == len(running), "a running sequence has no slot"
-    assert sorted([*slots, *free_slots]) == list(range(n_slots)), "slots lost or doubled"
+    slots = [s.slot for s in running]
+    assert None not in slots, "a running sequence has no slot"
+    assert len(set(slots)) == len(slots), "a slot runs two sequences"
     for sequence in running:
         assert not sequence.is_done
-        assert 0 <= sequence.n_shared <= sequence.n_computed <= len(sequence.tokens)
-        assert sequence.n_shared <= sequence.group.n_prompt
+        assert 0 <= sequence.n_indexed <= sequence.n_computed <= len(sequence.tokens)
         if (leader := sequence.awaits) is not None:
             assert leader in running, "awaits a sequence that does not run"
-            assert leader.awaits is None
+            assert leader.awaits is not sequence
+            assert leader.n_indexed < sequence.n_awaited <= leader.group.n_prompt
+            assert leader.tokens[: sequence.n_awaited] == sequence.tokens[: sequence.n_awaited]
             assert sequence.n_computed == 0
     for sequence in waiting:
         assert not sequence.is_done
         assert sequence.slot is None
         assert sequence.awaits is None
-        assert sequence.n_computed == sequence.n_shared == 0
-    assert [s.order for s in waiting] == sorted(s.order for s in waiting), "the queue is out of order"
+        assert sequence.n_computed == sequence.n_indexed == 0
     assert [s.order for s in running] == sorted(s.order for s in running)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llmatic.core.errors import ConfigError
+from llmatic.core.errors import ConfigError, EngineFailed
 from llmatic.engines.llama.backend import Backend, DecodeResult, open_backend
 from llmatic.engines.llama.options import Options
 from tests.engines.llama.small_model import write_model
@@ -16,7 +16,7 @@ DONE, NO_ROOM = DecodeResult.DONE, DecodeResult.NO_ROOM
 
 
 def open_small(path: Path, options: Options | None = None, **changes: Any) -> Backend:
-    sizes: dict[str, Any] = {"n_gpu_layers": 0, "n_context": 256, "n_sequences": 3, "n_threads": 1} | changes
+    sizes: dict[str, Any] = {"n_gpu_layers": 0, "n_context": 256, "n_running": 3, "n_threads": 1} | changes
     return open_backend(path, options or Options(batch=64, ubatch=64), **sizes)
 
 
@@ -158,7 +158,7 @@ def test_a_truncated_file(tmp_path: Path, model_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"n_sequences": 257}, {"n_sequences": 0}, {"n_context": 2, "n_sequences": 3}], ids=str
+    "changes", [{"n_running": 257}, {"n_running": 0}, {"n_context": 2, "n_running": 3}], ids=str
 )
 def test_impossible_sizes(model_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="parallel sequences"):
@@ -198,3 +198,56 @@ def test_lone_surrogates_are_replaced(backend: Backend) -> None:
 def test_an_encoder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         open_small(write_model(tmp_path / "bert.gguf", arch="bert"))
+
+
+@pytest.mark.parametrize("kv_unified", [True, False])
+def test_a_saved_state_continues_as_its_source(model_path: Path, kv_unified: bool) -> None:
+    backend = open_small(model_path, Options(batch=64, ubatch=64, kv_unified=kv_unified))
+    try:
+        prefill(backend, [1, 2, 3, 4])
+        state = backend.save(0)
+        wanted = prefill(backend, [5], start=4)
+        with pytest.raises(EngineFailed if kv_unified else ValueError):  # it is not empty
+            backend.restore(0, state, 4)
+        assert backend.length(0) == 5
+        backend.restore(2, state, 4)
+        assert backend.length(2) == 4
+        np.testing.assert_allclose(prefill(backend, [5], slot=2, start=4), wanted, atol=1e-3)
+        with pytest.raises(EngineFailed, match="not taken"):
+            backend.restore(1, state[: len(state) // 2], 4)
+        with pytest.raises(EngineFailed, match="not taken"):
+            backend.restore(1, state, 3)
+        assert backend.length(1) == 0
+        backend.restore(1, state, 4)
+    finally:
+        backend.close()
+        backend.model.close()
+
+
+def test_a_copy_that_is_not_made_yet_is_neither_saved_nor_overwritten(model_path: Path) -> None:
+    """Between parts of a cache llama.cpp copies in the next decode."""
+    backend = open_small(model_path, Options(batch=64, ubatch=64, kv_unified=False))
+    try:
+        prefill(backend, [1, 2, 3, 4])
+        state = backend.save(0)
+        backend.fork(0, 1, 4)
+        with pytest.raises(EngineFailed, match="not been made"):
+            backend.save(1)
+        backend.free(1)
+        with pytest.raises(EngineFailed, match="not been made"):
+            backend.restore(1, state, 4)
+        prefill(backend, [5], start=4)
+        backend.restore(1, state, 4)
+    finally:
+        backend.close()
+        backend.model.close()
+
+
+def test_trimming(backend: Backend) -> None:
+    prefill(backend, [1, 2, 3, 4])
+    wanted = prefill(backend, [5], start=4)
+    backend.trim(0, 4)
+    assert backend.length(0) == 4
+    np.testing.assert_array_equal(prefill(backend, [5], start=4), wanted)
+    with pytest.raises(ValueError, match="holds 5 tokens, not 6"):
+        backend.trim(0, 6)

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from llmatic.core.errors import ContextLengthExceeded, InvalidRequest
-from llmatic.core.types import ChatPrompt, GenerationRequest, Prompt, SamplingParams, TextPrompt
+from llmatic.core.types import Adapter, ChatPrompt, GenerationRequest, Prompt, SamplingParams, TextPrompt
 from llmatic.engines.llama.intake import Intake, Prepared
 
 TEXT = TextPrompt("x")
@@ -16,7 +16,8 @@ CHAT = ChatPrompt(({"role": "user", "content": "x"},))
 def prepare(n_prompt: int = 3, prompt: Prompt = TEXT, **fields: Any) -> Prepared:
     reader = cast(Any, SimpleNamespace(read=lambda *_: list(range(n_prompt)), echo=lambda *_: "x"))
     request = GenerationRequest(id="r", prompt=prompt, **fields)
-    return Intake(reader, n_context=100, n_vocab=50).prepare(request, datetime.now(UTC))
+    adapters = cast(Any, SimpleNamespace(pin=lambda given: given, identity=lambda given: b"x" * len(given)))
+    return Intake(reader, adapters, n_context=100, n_vocab=50).prepare(request, datetime.now(UTC))
 
 
 def test_no_limit_means_to_the_end_of_the_context() -> None:
@@ -101,4 +102,14 @@ def test_modules_below_the_backend_do_not_import_llama_cpp() -> None:
     assert package.__file__
     folder = Path(package.__file__).parent
     users = {p.name for p in folder.glob("*.py") if "import llama_cpp" in p.read_text(encoding="utf-8")}
-    assert users == {"backend.py", "model.py", "vocabulary.py", "log.py"}
+    assert users == {"adapters.py", "backend.py", "model.py", "vocabulary.py", "log.py"}
+
+
+def test_the_namespace_is_of_adapters_and_salt() -> None:
+    adapter = Adapter("a.gguf")
+    found = [
+        prepare(adapters=adapters, cache_salt=salt).namespace
+        for adapters in ((), (adapter,))
+        for salt in ("", "a", "b")
+    ]
+    assert len(set(found)) == 6

@@ -37,6 +37,15 @@ def test_an_unknown_option_names_the_nearest() -> None:
         {"tensor_split": "1,2"},
         {"split_mode": "both"},
         {"threads_batch": 0},
+        {"kv_unified": "sometimes"},
+        {"gap_target": "soon"},
+        {"gap_target": 0},
+        {"cache_kept": 1.5},
+        {"cache_ram": -1},
+        {"cache_ram": "much"},
+        {"cache_disk": "1 parsec"},
+        {"cache_dir": ""},
+        {"speculation": "wild"},
     ],
     ids=str,
 )
@@ -60,3 +69,25 @@ def test_a_batch_smaller_than_the_sequences_is_refused() -> None:
 
 def test_there_is_at_least_one_thread() -> None:
     assert default_threads() >= 1
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "value"),
+    [
+        ({"cache_ram": "2GiB"}, "cache_ram_bytes", 2 << 30),
+        ({"cache_ram": "500KB"}, "cache_ram_bytes", 500_000),
+        ({"cache_ram": 0}, "cache_ram_bytes", 0),
+        ({"cache_disk": "1.5kiB"}, "cache_disk_bytes", 1536),
+        ({"gap_target": "80ms"}, "gap_target_s", 0.08),
+        ({"gap_target": 0.2}, "gap_target_s", 0.2),
+        ({"speculation": False}, "speculation", "off"),
+    ],
+    ids=str,
+)
+def test_units_are_read(given: dict[str, object], field: str, value: object) -> None:
+    assert getattr(read_options(spec(**given)), field) == value
+
+
+def test_deterministic_pieces_of_prompts_need_a_batch_for_them() -> None:
+    with pytest.raises(ConfigError, match="at least 32"):
+        read_options(ModelSpec(id="m", source="x", parallel=4, deterministic=True, options={"batch": 16}))

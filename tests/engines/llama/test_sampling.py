@@ -7,14 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from llmatic.core.types import SamplingParams
-from llmatic.engines.llama.sampling import (
-    BadLogits,
-    Sampler,
-    Workspace,
-    largest,
-    log_sum_exp,
-    top_logprobs,
-)
+from llmatic.engines.llama.logits import BadLogits, Workspace, largest, log_sum_exp, top_logprobs
+from llmatic.engines.llama.sampling import Sampler
 
 N_VOCAB = 1003  # no multiple of any block
 RANDOM = np.random.default_rng(5)
@@ -126,6 +120,40 @@ def test_log_probabilities_are_taken_after_bias_and_before_penalties() -> None:
         assert sample.top[0][0] == 3
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        SamplingParams(),
+        SamplingParams(temperature=0.7),
+        SamplingParams(top_k=40),
+        SamplingParams(top_p=0.5),
+        SamplingParams(min_p=0.05),
+        SamplingParams(frequency_penalty=1.5, repetition_penalty=1.2),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("n_logprobs", [0, 1, 60])
+def test_asking_for_log_probabilities_changes_no_token(params: SamplingParams, n_logprobs: int) -> None:
+    without, with_them = sampler(params), sampler(replace(params, n_logprobs=n_logprobs))
+    log_total = log_sum_exp(PEAKED, SPACE)
+    for _ in range(30):
+        sample = with_them.sample(PEAKED.copy())
+        assert sample.token == without.sample(PEAKED.copy()).token
+        assert sample.logprob == pytest.approx(float(PEAKED[sample.token]) - log_total, abs=1e-5)
+        assert sample.top == top_logprobs(PEAKED, n_logprobs, log_total)
+
+
+@pytest.mark.parametrize("min_p", [1e-9, 0.3])
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.0])
+def test_min_p_with_many_and_with_few_candidates(min_p: float, temperature: float) -> None:
+    params, n = SamplingParams(min_p=min_p, temperature=temperature), 3000
+    wanted, drawn = reference(PEAKED, params), sampler(params)
+    drawn._random = Grid(n)  # type: ignore[assignment]
+    counts = np.bincount([drawn.sample(PEAKED.copy()).token for _ in range(n)], minlength=N_VOCAB) / n
+    assert not counts[wanted == 0].any()
+    assert np.abs(counts - wanted).max() <= 1.5 / n
+
+
 def test_the_same_seed_and_choice_draw_the_same() -> None:
     def draw(seed: int, choice: int) -> list[int]:
         drawn = sampler(SamplingParams(), seed=seed, choice=choice)
@@ -157,6 +185,17 @@ def test_repetition_penalty_covers_the_prompt() -> None:
     assert drawn.sample(row.copy()).token == 1
 
 
+def test_penalties_on_the_prompt_and_on_the_answer_add_up() -> None:
+    row = np.full(N_VOCAB, -9.0, np.float32)
+    row[:3] = [4.0, 3.5, 1.9]
+    params = SamplingParams(temperature=0, repetition_penalty=2.0, presence_penalty=0.2, n_logprobs=0)
+    drawn = sampler(params, prompt=[0, 0])
+    samples = [drawn.sample(row.copy()) for _ in range(3)]
+    assert [sample.token for sample in samples] == [1, 0, 2]  # 3.5; then 4/2 before 1.9; then 4/2 - 0.2
+    total = log_sum_exp(row, SPACE)
+    assert [s.logprob for s in samples] == pytest.approx([3.5 - total, 4.0 - total, 1.9 - total], abs=1e-5)
+
+
 def test_many_distinct_tokens_are_counted() -> None:
     drawn = sampler(SamplingParams(temperature=0, presence_penalty=100.0))
     assert len({drawn.sample(FLAT.copy()).token for _ in range(300)}) == 300
@@ -165,6 +204,9 @@ def test_many_distinct_tokens_are_counted() -> None:
 def test_bans_and_minimum_length() -> None:
     best, second = np.argsort(-PEAKED)[:2].tolist()
     assert sampler(SamplingParams(temperature=0), banned=[best]).sample(PEAKED.copy()).token == second
+    assert (
+        sampler(SamplingParams(temperature=0), banned=np.array([best])).sample(PEAKED.copy()).token == second
+    )
     drawn = sampler(SamplingParams(temperature=0), end_tokens=[best], n_tokens_min=2)
     assert [drawn.sample(PEAKED.copy()).token for _ in range(3)] == [second, second, best]
 
