@@ -184,6 +184,7 @@ class LlamaEngine:
                 self._rates.observe(began, time.monotonic(), runner.n_generated, runner.n_computed)
             self._tell(loaded)
             runner.settle()
+        runner.save_all()
         runner.fail_all(_CLOSED)
         self._tell(loaded)
         with self._ids_lock:

@@ -47,9 +47,8 @@ class Loaded:
     draft: Drafter | None = None
 
     def close(self) -> None:
-        """Save what may be wanted again; free context and weights."""
+        """Write what is to outlive the process; free context and weights."""
         if self.saved is not None:
-            self.runner.save_all()
             self.saved.close()
         if self.draft is not None:
             self.draft.model.close()

@@ -116,8 +116,9 @@ async def test_salts_share_nothing(model_path: Path) -> None:
         assert await cached(engine, SYSTEM, cache_salt="a") > 40
 
 
-async def test_saved_prompts_survive_a_restart(model_path: Path, tmp_path: Path) -> None:
-    options = {"cache_disk": "10MB", "cache_dir": str(tmp_path)}
+@pytest.mark.parametrize("kept", [0, 0.5])
+async def test_saved_prompts_survive_a_restart(model_path: Path, tmp_path: Path, kept: float) -> None:
+    options = {"cache_disk": "10MB", "cache_dir": str(tmp_path), "cache_kept": kept}
     async with opened(model_path, options=options) as engine:
         first = await ask(engine, SYSTEM)
         await ask(
