@@ -12,7 +12,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from .data.mixture import stream
+from .data.example import Example
+from .data.mixture import second_stream, stream
 from .vocabulary import END_OF_TEXT, encode
 
 _POOL_EXAMPLES = 3072
@@ -33,14 +34,23 @@ def _tensors(rows: list[Row]) -> tuple[Tensor, Tensor]:
     return ids, learnt
 
 
-def pool(tokenizer: Tokenizer, seed: int, number: int, n_tokens: int) -> list[tuple[Tensor, Tensor]]:
-    """The batches of one pool: ids and learnt flags, both [rows, time], of about `n_tokens` each.
-
-    Every fourth pool has conversations long enough to show the model positions up to a thousand.
+def _examples(stage: int, seed: int, number: int) -> tuple[Random, Iterator[Example]]:
+    """The draws of a pool. Every fourth one (in a later stage: every eighth) has conversations long
+    enough to show the model positions up to a thousand.
     """
-    rng = Random(f"train:{seed}:{number}")
-    longest = _LONG_CONVERSATION if number % 4 == 3 else _SHORT_CONVERSATION
-    examples = stream(rng, longest, later=number >= _LATER_FROM_POOL)
+    if stage == 1:
+        rng = Random(f"train:{seed}:{number}")
+        longest = _LONG_CONVERSATION if number % 4 == 3 else _SHORT_CONVERSATION
+        return rng, stream(rng, longest, later=number >= _LATER_FROM_POOL)
+    rng = Random(f"second:{seed}:{number}")
+    return rng, second_stream(rng, _LONG_CONVERSATION if number % 8 == 7 else _SHORT_CONVERSATION)
+
+
+def pool(
+    tokenizer: Tokenizer, stage: int, seed: int, number: int, n_tokens: int
+) -> list[tuple[Tensor, Tensor]]:
+    """The batches of one pool: ids and learnt flags, both [rows, time], of about `n_tokens` each."""
+    rng, examples = _examples(stage, seed, number)
     rows: list[Row] = []
     for _ in range(_POOL_EXAMPLES):
         ids, learnt = encode(tokenizer, next(examples))
@@ -56,14 +66,14 @@ def pool(tokenizer: Tokenizer, seed: int, number: int, n_tokens: int) -> list[tu
 
 
 def batches(
-    tokenizer: Tokenizer, seed: int, n_tokens: int, first_pool: int = 0
+    tokenizer: Tokenizer, stage: int, seed: int, n_tokens: int, first_pool: int = 0
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """The batches from one pool on, without end: ids, learnt flags, and first how many pools are used
     up with this batch (-1 within a pool).
     """
     number = first_pool
     while True:
-        listed = pool(tokenizer, seed, number, n_tokens)
+        listed = pool(tokenizer, stage, seed, number, n_tokens)
         number += 1
         for at, (ids, learnt) in enumerate(listed):
             yield (number if at + 1 == len(listed) else -1), ids, learnt

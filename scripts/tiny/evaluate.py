@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -14,14 +13,13 @@ from tokenizers import Tokenizer
 from .data.completions import plain
 from .data.example import Example
 from .data.mixture import ALL_TASKS, conversation, with_system
+from .greedy import Generate, with_llama
 from .model import Tiny
 from .rendering import question_and_answer
 from .vocabulary import END_OF_TEXT, IM_END
 
 HELD_OUT = "held out"
 _N_PREDICT = 200
-
-Generate = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +32,6 @@ class Score:
     failures: tuple[tuple[str, str, str], ...]
 
 
-def _with_llama(path: Path) -> Generate:
-    import llama_cpp
-
-    llm = llama_cpp.Llama(str(path), n_ctx=2048, n_threads=1, verbose=False, seed=0)
-
-    def generate(prompt: str) -> str:
-        ids = llm.tokenize(prompt.encode(), add_bos=False, special=True)
-        out: list[int] = []
-        llm.reset()
-        for token in llm.generate(ids, temp=0.0, repeat_penalty=1.0):
-            if token in (END_OF_TEXT, IM_END) or len(out) >= _N_PREDICT:
-                break
-            out.append(token)
-        return llm.detokenize(out, special=True).decode("utf-8", "replace")
-
-    return generate
-
-
 def _with_torch(model: Tiny, tokenizer: Tokenizer) -> Generate:
     def generate(prompt: str) -> str:
         out = model.greedy(tokenizer.encode(prompt).ids, _N_PREDICT, frozenset((END_OF_TEXT, IM_END)))
@@ -62,7 +42,11 @@ def _with_torch(model: Tiny, tokenizer: Tokenizer) -> Generate:
 
 def generator(path: Path, model: Tiny, tokenizer: Tokenizer) -> Generate:
     """A function from prompt to answer: the exported file under llama.cpp where that is installed."""
-    return _with_llama(path) if importlib.util.find_spec("llama_cpp") else _with_torch(model, tokenizer)
+    return (
+        with_llama(path, _N_PREDICT)
+        if importlib.util.find_spec("llama_cpp")
+        else _with_torch(model, tokenizer)
+    )
 
 
 def held_out(n_examples: int) -> list[Example]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -24,10 +25,11 @@ from .model import Shape, Tiny
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is trained, for how long and how fast; the defaults are what the shipped model was made with."""
+    """What is trained, for how long and how fast; the defaults are those of the first stage."""
 
     steps: int
     seed: int
+    stage: int = 1
     device: str = "cpu"
     n_tokens: int = 4096
     peak_rate: float = 4e-3
@@ -36,12 +38,17 @@ class Plan:
     cooldown_steps: int = 255
     weight_decay: float = 0.05
     half_precision: bool = True
+    knots: tuple[tuple[int, float], ...] = ()
 
     def rate(self, step: int) -> float:
         """The rate of a step: a warm-up, a cosine over the horizon, a straight line to nought at the end.
 
         The line is what lets a training be ended well at any step, without having planned it from the start.
+        Where the plan has knots, of a step and a share of the peak rate, straight lines between them are all.
         """
+        for (first, share), (last, next_share) in pairwise(self.knots):
+            if first <= step < last:
+                return self.peak_rate * (share + (next_share - share) * (step - first) / (last - first))
         if step < self.warmup_steps:
             return self.peak_rate * (step + 1) / self.warmup_steps
         progress = min(1.0, (step - self.warmup_steps) / (self.horizon_steps - self.warmup_steps))
@@ -49,13 +56,29 @@ class Plan:
         return self.peak_rate * cosine * min(1.0, (self.steps - step) / self.cooldown_steps)
 
 
+def plan_of(stage: int, steps: int, seed: int, device: str = "cpu") -> Plan:
+    """The plan of a stage. Those after the first take up weights that are trained already, at lower rates.
+
+    The rates of both fell in several lines, since their ends were moved while they ran.
+    """
+    if stage == 1:
+        return Plan(steps, seed, device=device)
+    if stage == 2:
+        knots = ((0, 0.02), (49, 1.0), (750, 1.0), (844, 0.866), (1052, 0.411), (steps, 0.0))
+        return Plan(steps, seed, stage, device, peak_rate=3e-3, knots=knots)
+    knots = ((0, 0.04), (30, 1.0), (723, 0.648), (steps, 0.0))
+    return Plan(steps, seed, stage, device, peak_rate=1.5e-3, knots=knots)
+
+
 class Training:
     """A model being trained, with all that a checkpoint must hold."""
 
-    def __init__(self, plan: Plan, tokenizer: Tokenizer, folder: Path) -> None:
+    def __init__(self, plan: Plan, tokenizer: Tokenizer, folder: Path, model: Tiny | None = None) -> None:
+        """`model` is what the training begins with: new weights of the plan's seed where none is given."""
         torch.manual_seed(plan.seed)
+        folder.mkdir(parents=True, exist_ok=True)
         self.plan, self.tokenizer, self.path = plan, tokenizer, folder / "checkpoint.pt"
-        self.model = Tiny(Shape(tokenizer.get_vocab_size())).to(plan.device)
+        self.model = (model or Tiny(Shape(tokenizer.get_vocab_size()))).to(plan.device)
         matrices = [p for p in self.model.blk.parameters() if p.ndim == 2]
         others = [p for p in self.model.parameters() if not any(p is m for m in matrices)]
         self.optimizers: list[torch.optim.Optimizer] = [
@@ -105,7 +128,10 @@ class Training:
                 "training", total=self.plan.steps, completed=self.step, loss=0.0, speed=0.0
             )
             loss_mean, speed, began = 0.0, 0.0, time.perf_counter()
-            for pools, ids, learnt in batches(self.tokenizer, self.plan.seed, self.plan.n_tokens, self.pools):
+            plan = self.plan
+            for pools, ids, learnt in batches(
+                self.tokenizer, plan.stage, plan.seed, plan.n_tokens, self.pools
+            ):
                 if self.step >= self.plan.steps:
                     break
                 loss = self._step(ids, learnt)

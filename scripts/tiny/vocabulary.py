@@ -43,9 +43,8 @@ def text_of(example: Example) -> str:
     )
 
 
-def train(seed: int) -> Tokenizer:
-    """A new vocabulary from the generator's text of this seed."""
-    tokenizer = Tokenizer(models.BPE())
+def cut(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer, made to cut text into words as llama.cpp does before it merges bytes."""
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(_QWEN2), "isolated"),
@@ -53,6 +52,12 @@ def train(seed: int) -> Tokenizer:
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def train(seed: int) -> Tokenizer:
+    """A new vocabulary from the generator's text of this seed."""
+    tokenizer = cut(Tokenizer(models.BPE()))
     trainer = trainers.BpeTrainer(
         vocab_size=SIZE,
         special_tokens=[AddedToken(t, special=t in CONTROL, normalized=False) for t in SPECIAL],

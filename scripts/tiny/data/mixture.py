@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from random import Random
 
-from . import arithmetic, completions, copying, facts, language, passages, records, stories, talk, tools
+from . import (
+    arithmetic,
+    assistance,
+    completions,
+    copying,
+    facts,
+    language,
+    passages,
+    records,
+    stories,
+    structured,
+    talk,
+    tools,
+)
 from .example import Chat, Example, Maker, Message, Text
 
 # A task, its weight at first, and its weight later: sums and spelling take longest to learn, and once tools
@@ -51,6 +64,16 @@ TEXT_TASKS: tuple[_Row, ...] = (
     (completions.plain, 1, 0.5),
 )
 ALL_TASKS = CHAT_TASKS + TOOL_TASKS + TEXT_TASKS
+# What the second stage adds to the tasks of the first, whose later weights add up to 147.
+SECOND_TASKS: tuple[tuple[Maker, float], ...] = (
+    (assistance.one_call, 12),
+    (assistance.several_calls, 6),
+    (assistance.no_call, 3),
+    (assistance.call_answer, 2),
+    (assistance.several_turns, 20),
+    (structured.extract, 3),
+    (structured.to_schema, 2),
+)
 
 _SYSTEMS = (
     "You are a helpful assistant.",
@@ -65,6 +88,7 @@ _SYSTEMS = (
     "Answer the question.",
 )
 _CONVERSATION_SHARE = 0.12
+_SECOND_CONVERSATION_SHARE = 0.05
 _SYSTEM_SHARE = 0.35
 
 
@@ -90,6 +114,17 @@ def with_system(rng: Random, example: Example) -> Example:
         return example
     system: Message = {"role": "system", "content": rng.choice(_SYSTEMS)}
     return Chat(example.task, (system, *example.messages), example.tools)
+
+
+def second_stream(rng: Random, longest_conversation: int = 6) -> Iterator[Example]:
+    """The second stage's examples without end; one seed always gives the same ones."""
+    makers, weights = zip(*((row[0], row[-1]) for row in ALL_TASKS + SECOND_TASKS), strict=True)
+    while True:
+        if rng.random() < _SECOND_CONVERSATION_SHARE:
+            example: Example = conversation(rng, rng.randint(2, longest_conversation), later=True)
+        else:
+            example = rng.choices(makers, weights)[0](rng)
+        yield with_system(rng, example)
 
 
 def stream(rng: Random, longest_conversation: int = 6, later: bool = False) -> Iterator[Example]:
