@@ -27,7 +27,9 @@ from llmatic.core.errors import Unavailable
 from llmatic.core.metrics import Metrics
 from llmatic.core.ports import EnginePool
 from llmatic.registry import Registry
+from llmatic.services.capabilities import KnownCapabilities
 from llmatic.services.generation import RunningCalls
+from llmatic.services.media import MediaLoader
 
 
 class Application(Starlette):
@@ -63,14 +65,17 @@ def create_app(settings: Settings, *, pool: EnginePool | None = None) -> Applica
     metrics = Metrics()
     if pool is None:
         pool = _process_pool(settings)
+    registry = Registry(settings.models, started=int(time.time()))
     context = ApiContext(
         settings=settings.server,
-        registry=Registry(settings.models, started=int(time.time())),
+        registry=registry,
         pool=pool,
         contract=Contract.load(contract_path(), unknown_fields=settings.server.unknown_fields),
         metrics=metrics,
         authenticator=Authenticator(settings.server.api_keys),
         calls=RunningCalls(),
+        capabilities=KnownCapabilities(registry),
+        media=MediaLoader(settings.media),
     )
     workers = tuple(spec.id for spec in settings.models.values() if spec.base is None)
     metrics.watch_engines(partial(_states, pool, workers))

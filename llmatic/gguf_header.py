@@ -38,6 +38,9 @@ _MIXES = {
     **{17: "Q5_K_M", 18: "Q6_K", 21: "Q2_K_S", 22: "IQ3_XS", 27: "IQ3_M", 29: "IQ2_M", 38: "MXFP4_MOE"},
 }
 
+# the keys that name the tokens of filling in the middle, and their older names
+_INFILL = (("fim_pre", "fim_suf", "fim_mid"), ("prefix", "suffix", "middle"))
+
 
 class GgufError(ConfigError):
     """The file is no GGUF file that can be used; the message says why."""
@@ -48,7 +51,9 @@ class GgufHeader:
     """The facts of one file. `n_weights` counts this file's; a split model has several files.
 
     `kind` is what the file is, "model" or "adapter" as a rule; `adapter_type` is "lora" for LoRA adapters and
-    None for all but adapters.
+    None for all but adapters; `projector_type` is how a projector's pictures come about, and `has_vision`
+    and `has_audio` say what it encodes. `has_infill`: the tokens of filling in the middle are named; where
+    they are not, llama.cpp may still find them by their texts.
     """
 
     version: int
@@ -62,6 +67,10 @@ class GgufHeader:
     chat_template: str | None
     kind: str = "model"
     adapter_type: str | None = None
+    projector_type: str | None = None
+    has_infill: bool = False
+    has_vision: bool = False
+    has_audio: bool = False
 
 
 def read_header(path: Path) -> GgufHeader:
@@ -168,6 +177,10 @@ def _header(reader: _Reader) -> GgufHeader:
         chat_template=_text(meta, "tokenizer.chat_template"),
         kind=_text(meta, "general.type") or "model",
         adapter_type=_text(meta, "adapter.type"),
+        projector_type=_text(meta, "clip.projector_type") or _text(meta, "clip.vision.projector_type"),
+        has_infill=any(all(f"tokenizer.ggml.{name}_token_id" in meta for name in names) for names in _INFILL),
+        has_vision=meta.get("clip.has_vision_encoder") is True,
+        has_audio=meta.get("clip.has_audio_encoder") is True,
     )
 
 

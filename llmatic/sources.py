@@ -1,7 +1,7 @@
-"""From a model's `source:` to the file on disk, and likewise for its adapters and the model that drafts.
+"""From a model's `source:` to the file on disk, likewise for its adapters, its projector and its draft model.
 
 Owns what `builtin:NAME`, `hf:org/repo/file` and plain paths mean, and where downloads are kept. Never
-opens a model file. `locate_…` may download and then blocks for long: call `locate_source` and `locate_draft`
+opens a model file. `locate_…` may download and then blocks for long: call all but `locate_adapter`
 in the worker process, `locate_adapter` off the event loop. `…_path` never touches the network and may be
 called anywhere.
 """
@@ -60,6 +60,15 @@ def locate_draft(
         return None
     draft = replace(spec, source=spec.draft_source, id=spec.draft or spec.id)
     return locate_source(draft, environ=environ, on_progress=on_progress)
+
+
+def locate_projector(
+    spec: ModelSpec, *, environ: Mapping[str, str] = os.environ, on_progress: Progress | None = None
+) -> Path | None:
+    """The file that makes the model see or hear, None if it has none. As `locate_source`."""
+    if spec.projector is None:
+        return None
+    return locate_source(replace(spec, source=spec.projector), environ=environ, on_progress=on_progress)
 
 
 def locate_adapter(

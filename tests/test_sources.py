@@ -12,6 +12,7 @@ from llmatic.sources import (
     cache_dir,
     locate_adapter,
     locate_draft,
+    locate_projector,
     locate_source,
     source_path,
 )
@@ -89,6 +90,16 @@ def test_the_draft_of_a_model(tmp_path: Path) -> None:
         locate_draft(model)
     file.touch()
     assert locate_draft(model) == file
+
+
+def test_the_projector_of_a_model(tmp_path: Path) -> None:
+    file = tmp_path / "mmproj.gguf"
+    model = replace(spec("/big.gguf"), projector=str(file))
+    assert locate_projector(spec("/big.gguf")) is None
+    with pytest.raises(ConfigError, match=r"the file .*mmproj\.gguf does not exist"):
+        locate_projector(model)
+    file.touch()
+    assert locate_projector(model) == file
 
 
 def test_adapters_are_found_as_models_are(tmp_path: Path) -> None:

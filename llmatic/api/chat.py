@@ -4,27 +4,46 @@ What cannot be honoured was already refused by name: the contract lists it. Pure
 thread.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
+from llmatic.api import formats
+from llmatic.api.chat_messages import continues, conversation, text_of
 from llmatic.api.chat_render import ChatChunks, ChatReply
+from llmatic.api.chat_tools import offer
 from llmatic.api.generate import Call, StreamOptions, now, stream_options
 from llmatic.config import ModelSpec
+from llmatic.core.errors import InvalidRequest
 from llmatic.core.types import ChatPrompt, GenerationRequest
-from llmatic.services.parameters import chat_limit, min_tokens, sampling_params, stop_texts
+from llmatic.services.parameters import (
+    chat_limit,
+    min_tokens,
+    reasoning_budget,
+    sampling_params,
+    stop_texts,
+)
 from llmatic.services.terms import Caller, service_tier, with_terms
+
+_BUDGET, _BUDGET_TOO = "thinking_budget_tokens", "thinking_token_budget"
 
 Body = dict[str, Any]
 
 
 def parse_chat(body: Body, spec: ModelSpec, reply_id: str, caller: Caller) -> Call:
-    """The call that a checked body asks for."""
+    """The call that a checked body asks for. Raises InvalidRequest."""
     n = int(body.get("n", 1))
     n_top = _top_logprobs(body)
     stream = stream_options(body)
+    offered = offer(body)
+    prompt = ChatPrompt(
+        conversation(body["messages"]),
+        body.get("chat_template_kwargs", {}),
+        tools=offered.use,
+        reasoning_effort=body.get("reasoning_effort"),
+        continues=continues(body),
+    )
     request = GenerationRequest(
         id=reply_id,
-        prompt=ChatPrompt(tuple(map(_message, body["messages"])), body.get("chat_template_kwargs", {})),
+        prompt=prompt,
         sampling=sampling_params(body, spec.sampling, n_logprobs=n_top),
         n_choices=n,
         max_tokens=chat_limit(body, spec.sampling),
@@ -32,12 +51,14 @@ def parse_chat(body: Body, spec: ModelSpec, reply_id: str, caller: Caller) -> Ca
         stop=stop_texts(body, spec.sampling),
         ignore_eos=bool(body.get("ignore_eos")),
         prediction=_prediction(body),
+        constraint=formats.constraint(body),
+        reasoning_budget=reasoning_budget(body),
     )
-    requests = with_terms((request,), body, spec, caller)
+    requests = with_terms((request,), body, caller)
     created, tier = now(), service_tier(body)
 
     def reply(fingerprint: str | None) -> ChatReply:
-        return ChatReply(reply_id, created, spec.id, fingerprint, n_top, tier)
+        return ChatReply(reply_id, created, spec.id, fingerprint, n_top, tier, offered.style)
 
     def chunks(fingerprint: str | None, options: StreamOptions) -> ChatChunks:
         return ChatChunks(
@@ -47,7 +68,17 @@ def parse_chat(body: Body, spec: ModelSpec, reply_id: str, caller: Caller) -> Ca
             obfuscate=options.obfuscate,
         )
 
-    return Call(requests, n, n, reply, chunks, stream)
+    def reworded(error: InvalidRequest) -> InvalidRequest:
+        return _reworded(offered.style.reworded(error), body)
+
+    return Call(requests, n, n, reply, chunks, stream, reworded)
+
+
+def _reworded(error: InvalidRequest, body: Body) -> InvalidRequest:
+    """The engine's refusal of a budget, by the name under which it was sent."""
+    if error.param != _BUDGET or _BUDGET in body:
+        return error
+    return InvalidRequest(error.message.replace(_BUDGET, _BUDGET_TOO), param=_BUDGET_TOO, code=error.code)
 
 
 def _top_logprobs(body: Body) -> int | None:
@@ -57,26 +88,4 @@ def _top_logprobs(body: Body) -> int | None:
 
 def _prediction(body: Body) -> str:
     prediction = body.get("prediction")
-    if prediction is None:
-        return ""
-    content = prediction["content"]
-    return content if isinstance(content, str) else _text_of(content)
-
-
-def _message(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A message with its content as plain text and its role as chat templates know it."""
-    content = message.get("content")
-    role = message["role"]
-    if isinstance(content, str) and role != "developer":
-        return message
-    return {
-        **message,
-        "role": "system" if role == "developer" else role,
-        "content": content if isinstance(content, str) else _text_of(content),
-    }
-
-
-def _text_of(parts: list[Mapping[str, Any]] | None) -> str:
-    if parts is None:
-        return ""
-    return "".join(part["text"] for part in parts)
+    return "" if prediction is None else text_of(prediction["content"])

@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from llmatic.api.chat_calls import call_deltas, whole_calls
+from llmatic.api.chat_tools import PLAIN, CallStyle
 from llmatic.api.logprobs import chat_logprobs
 from llmatic.core.types import Delta, Usage
 from llmatic.services.choices import Choice
@@ -20,7 +22,10 @@ DONE = b"data: [DONE]\n\n"
 
 @dataclass(frozen=True, slots=True)
 class ChatReply:
-    """What all parts of one reply share. `n_top` None: no log probabilities wanted; `tier` was served."""
+    """What all parts of one reply share.
+
+    `n_top` None: no log probabilities wanted; `tier` was served; `calls`: how calls are written.
+    """
 
     id: str
     created: int
@@ -28,6 +33,7 @@ class ChatReply:
     fingerprint: str | None
     n_top: int | None = None
     tier: str = "default"
+    calls: CallStyle = PLAIN
 
     def whole(self, choices: list[Choice], usage: Usage) -> bytes:
         """The body of a reply that is not streamed."""
@@ -45,10 +51,20 @@ class ChatReply:
         )
 
     def _choice(self, choice: Choice) -> dict[str, Any]:
+        calls = list(choice.calls.values())
+        message = {
+            "role": "assistant",
+            "content": None if calls and not choice.text else choice.text,
+            "refusal": None,
+            "annotations": [],
+            **whole_calls(calls, self.calls),
+        }
+        if reasoning := choice.reasoning:
+            message |= {"reasoning_content": reasoning, "reasoning": reasoning}
         rendered: dict[str, Any] = {
             "index": choice.index,
-            "message": {"role": "assistant", "content": choice.text, "refusal": None, "annotations": []},
-            "finish_reason": choice.finish_reason,
+            "message": message,
+            "finish_reason": self.calls.finish_reason(choice.finish_reason),
         }
         if self.n_top is not None:
             rendered["logprobs"] = chat_logprobs(choice.logprobs, self.n_top)
@@ -83,6 +99,8 @@ class ChatChunks:
         )
         self._head = b"data: " + head[:-1] + b',"choices":['
         self._n_top = reply.n_top
+        self._calls = reply.calls
+        self._null = b',"logprobs":null' if reply.n_top is not None else b""
         self._include_usage = include_usage
         self.usage_on_all = usage_on_all
         self._obfuscate = obfuscate
@@ -92,50 +110,53 @@ class ChatChunks:
 
     def opening(self, n_choices: int, usage: Usage) -> bytes:
         """The first chunk of every choice, in index order, with the role and no text."""
-        null = b',"logprobs":null' if self._n_top is not None else b""
-        return b"".join(
-            b"%b%b%b"
-            % (
-                self._head,
-                b'{"index":%d,"delta":{"role":"assistant","content":"","refusal":null}%b,"finish_reason":null}'
-                % (index, null),
-                self._end(usage),
-            )
-            for index in range(n_choices)
-        )
+        content = b"null" if self._calls.is_certain else b'""'
+        start = b'{"role":"assistant","content":%b,"refusal":null}' % content
+        return b"".join(self._chunk(index, start, usage) for index in range(n_choices))
 
     def delta(self, index: int, delta: Delta, usage: Usage) -> bytes:
-        """The chunks of one delta: its text, if any, and a chunk of its own for the finish reason."""
+        """The chunks of one delta: its thoughts, text and calls, and one of its own for the finish reason."""
         text, reason = delta.text, delta.finish_reason
         logprobs = b""
-        frame = b""
+        frame = self._thoughts(index, delta.reasoning, usage) if delta.reasoning else b""
         if text or delta.logprobs:
             if self._n_top is not None:
                 logprobs = b',"logprobs":' + orjson.dumps(chat_logprobs(delta.logprobs, self._n_top))
             head = self._heads[index] if index < 8 else self._content_head(index)
-            frame = b'%b%b}%b,"finish_reason":null}%b' % (
+            frame = b'%b%b%b}%b,"finish_reason":null}%b' % (
+                frame,
                 head,
                 orjson.dumps(text),
                 logprobs,
                 self._tail if self._is_plain else self._end(usage),
             )
+        if delta.calls:
+            deltas = call_deltas(delta.calls, self._calls)
+            frame += b"".join(self._chunk(index, piece, usage) for piece in deltas)
         if reason is None:
             return frame
-        null = b',"logprobs":null' if self._n_top is not None else b""
-        return b'%b%b{"index":%d,"delta":{}%b,"finish_reason":"%b"}%b' % (
-            frame,
-            self._head,
-            index,
-            null,
-            reason.encode("ascii"),
-            self._end(usage),
-        )
+        return frame + self._chunk(index, b"{}", usage, self._calls.finish_reason(reason))
 
     def closing(self, usage: Usage) -> bytes:
         """The usage chunk, if asked for, and the end mark."""
         if not self._include_usage:
             return DONE
         return b"%b%b%b" % (self._head, self._end(usage, always=True), DONE)
+
+    def _thoughts(self, index: int, thoughts: str, usage: Usage) -> bytes:
+        text = orjson.dumps(thoughts)
+        return self._chunk(index, b'{"reasoning_content":%b,"reasoning":%b}' % (text, text), usage)
+
+    def _chunk(self, index: int, delta: bytes, usage: Usage, reason: str | None = None) -> bytes:
+        """A chunk with this `delta` object."""
+        return b'%b{"index":%d,"delta":%b%b,"finish_reason":%b}%b' % (
+            self._head,
+            index,
+            delta,
+            self._null,
+            orjson.dumps(reason),
+            self._end(usage),
+        )
 
     def _content_head(self, index: int) -> bytes:
         return b'%b{"index":%d,"delta":{"content":' % (self._head, index)
@@ -156,13 +177,16 @@ class ChatChunks:
 
 def usage_object(usage: Usage) -> dict[str, Any]:
     """Token counts with the details that chat replies carry."""
+    prompt = {"cached_tokens": usage.n_cached_tokens, "audio_tokens": usage.n_audio_tokens}
+    if usage.n_image_tokens:
+        prompt["image_tokens"] = usage.n_image_tokens
     return {
         "prompt_tokens": usage.n_prompt_tokens,
         "completion_tokens": usage.n_completion_tokens,
         "total_tokens": usage.n_prompt_tokens + usage.n_completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.n_cached_tokens, "audio_tokens": 0},
+        "prompt_tokens_details": prompt,
         "completion_tokens_details": {
-            "reasoning_tokens": 0,
+            "reasoning_tokens": usage.n_reasoning_tokens,
             "audio_tokens": 0,
             "accepted_prediction_tokens": usage.n_accepted_prediction_tokens,
             "rejected_prediction_tokens": usage.n_rejected_prediction_tokens,

@@ -6,6 +6,7 @@ Pure but for the clock; any thread.
 from collections.abc import Iterator
 from typing import Any
 
+from llmatic.api import formats
 from llmatic.api.completion_render import CompletionChunks, CompletionReply
 from llmatic.api.generate import Call, StreamOptions, now, stream_options
 from llmatic.config import ModelSpec
@@ -46,7 +47,7 @@ def parse_completion(body: Body, spec: ModelSpec, reply_id: str, caller: Caller)
         raise InvalidRequest(
             "Cannot combine 'logprobs' with 'echo' when 'suffix' is given.", param="logprobs"
         )
-    requests = with_terms(_requests(body, spec, prompts, n_generated, reply_id), body, spec, caller)
+    requests = with_terms(_requests(body, spec, prompts, n_generated, reply_id), body, caller)
     created = now()
     offsets = tuple(0 if echo else _length(prompt) for prompt in prompts)
     prefixes = tuple(_infill_echo(prompt) if echo else "" for prompt in prompts)
@@ -85,6 +86,7 @@ def _requests(
     sampling = sampling_params(
         body, spec.sampling, n_logprobs=None if n_logprobs is None else int(n_logprobs)
     )
+    constraint = formats.constraint(body)
     for index, prompt in enumerate(prompts):
         yield GenerationRequest(
             id=reply_id if len(prompts) == 1 else f"{reply_id}-{index}",
@@ -96,6 +98,7 @@ def _requests(
             stop=stop_texts(body, spec.sampling),
             ignore_eos=bool(body.get("ignore_eos")),
             echo=bool(body.get("echo")) and not isinstance(prompt, InfillPrompt),
+            constraint=constraint,
         )
 
 

@@ -8,7 +8,9 @@ from llmatic.config import ServerSettings
 from llmatic.core.metrics import Metrics
 from llmatic.core.ports import EnginePool
 from llmatic.registry import Registry
+from llmatic.services.capabilities import KnownCapabilities
 from llmatic.services.generation import RunningCalls
+from llmatic.services.media import MediaLoader
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +24,5 @@ class ApiContext:
     metrics: Metrics
     authenticator: Authenticator
     calls: RunningCalls
+    capabilities: KnownCapabilities
+    media: MediaLoader

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from starlette.types import Receive, Scope, Send
 
 from llmatic.api.auth import ANONYMOUS
+from llmatic.api.chat_media import with_media
 from llmatic.api.context import ApiContext
 from llmatic.api.errors import Headers
 from llmatic.api.ids import object_id
@@ -21,6 +22,7 @@ from llmatic.api.json_body import parse_json, read_body
 from llmatic.api.replies import send_bytes
 from llmatic.api.sse import Chunks, EventStream, watch
 from llmatic.config import ModelSpec
+from llmatic.core.errors import InvalidRequest
 from llmatic.core.types import GenerationRequest, Usage
 from llmatic.services.choices import Choice, Folding
 from llmatic.services.generation import Generation
@@ -49,7 +51,8 @@ class Call:
     """A parsed request: what to generate and how to answer.
 
     `n_generated` choices are made of each prompt and the best `n_returned` of them answered. `reply` makes
-    the renderer from the engine's fingerprint, which is known once the model is loaded.
+    the renderer from the engine's fingerprint, which is known once the model is loaded. `reworded` makes a
+    refusal of the engine name the field that the client sent.
     """
 
     requests: tuple[GenerationRequest, ...]
@@ -58,6 +61,7 @@ class Call:
     reply: Callable[[str | None], Reply]
     chunks: Callable[[str | None, StreamOptions], Chunks]
     stream: StreamOptions | None
+    reworded: Callable[[InvalidRequest], InvalidRequest] | None = None
 
 
 # body, model, reply id, caller → call
@@ -88,12 +92,15 @@ class GenerateEndpoint:
         body = self._checked(parse_json(raw, max_depth=settings.max_json_depth), scope)
         spec = context.registry.resolve(body["model"])
         call = self._parse(body, spec, object_id(self._id_prefix), self._caller(scope))
-        generation = Generation(lambda request: context.pool.generate(spec.id, request), call.requests)
+        requests = await with_media(call.requests, context.media, context.pool.info(spec.id))
+        generation = Generation(lambda request: context.pool.generate(spec.id, request), requests)
         watcher = loop.create_task(watch(receive, generation))
         try:
             with context.calls.admit(generation):
                 async with generation:
                     await self._answer(send, generation, call, spec, started_s)
+        except InvalidRequest as error:
+            raise error if call.reworded is None else call.reworded(error) from None
         finally:
             watcher.cancel()
             context.metrics.model(spec.id).count_tokens(

@@ -1,4 +1,4 @@
-"""Names that the server gives out: of requests and of completions. Any thread."""
+"""Names that the server gives out: of requests, of completions and of calls. Any thread."""
 
 import os
 
@@ -14,3 +14,8 @@ def request_id() -> str:
 def object_id(prefix: str) -> str:
     """The prefix, a hyphen and 29 letters and digits."""
     return f"{prefix}-{os.urandom(29).translate(_TO_BASE62).decode('ascii')}"
+
+
+def call_id() -> str:
+    """`call_` and 24 letters and digits."""
+    return "call_" + os.urandom(24).translate(_TO_BASE62).decode("ascii")

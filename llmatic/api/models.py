@@ -1,9 +1,12 @@
 """GET /models and /models/{model}; GET /engines and /engines/{engine_id}, their older names.
 
-Shows every id and every alias; whether a model is loaded makes no difference. Pure; any thread.
+Shows every id and every alias; of a model that is not loaded, what its file tells. Event loop's thread; files
+are read in another.
 """
 
+import asyncio
 import hashlib
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -12,7 +15,9 @@ from starlette.types import Scope
 from llmatic.api.errors import invalid_url
 from llmatic.api.replies import Answer
 from llmatic.config import ModelSpec
+from llmatic.core.ports import EnginePool
 from llmatic.registry import Registry
+from llmatic.services.capabilities import Capabilities, KnownCapabilities
 
 OWNER = "llmatic"
 
@@ -20,19 +25,26 @@ OWNER = "llmatic"
 class ModelViews:
     """Replies of the four paths."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, pool: EnginePool, known: KnownCapabilities) -> None:
         self._registry = registry
+        self._pool = pool
+        self._known = known
 
-    def list_models(self, _scope: Scope) -> Answer:
+    async def list_models(self, _scope: Scope) -> Answer:
         """All models under all their names."""
-        data = [model_object(name, spec, self._registry.started) for name, spec in self._registry.names()]
+        found = {spec.id: await self._capabilities(spec) for spec in self._registry.specs()}
+        data = [
+            model_object(name, spec, self._registry.started, found[spec.id])
+            for name, spec in self._registry.names()
+        ]
         return Answer(orjson.dumps({"object": "list", "data": data}))
 
-    def retrieve_model(self, scope: Scope) -> Answer:
+    async def retrieve_model(self, scope: Scope) -> Answer:
         """One model. Raises ModelNotFound."""
         name = _name_in(scope, "model")
         spec = self._registry.resolve(name)
-        return Answer(orjson.dumps(model_object(name, spec, self._registry.started)))
+        found = await self._capabilities(spec)
+        return Answer(orjson.dumps(model_object(name, spec, self._registry.started, found)))
 
     def list_engines(self, _scope: Scope) -> Answer:
         """The same models in their older form."""
@@ -45,8 +57,14 @@ class ModelViews:
         self._registry.resolve(name)
         return Answer(orjson.dumps(engine_object(name, self._registry.started)))
 
+    async def _capabilities(self, spec: ModelSpec) -> Capabilities:
+        info = self._pool.info(spec.id)
+        if info is not None:
+            return self._known.of(spec, info)
+        return await asyncio.to_thread(self._known.of, spec)
 
-def model_object(name: str, spec: ModelSpec, created: int) -> dict[str, Any]:
+
+def model_object(name: str, spec: ModelSpec, created: int, can: Capabilities) -> dict[str, Any]:
     """A model as OpenAI describes it, with the permissions of its older API.
 
     `root` is the registered id, whatever the name; `parent` is the base that this model is made of.
@@ -59,6 +77,7 @@ def model_object(name: str, spec: ModelSpec, created: int) -> dict[str, Any]:
         "permission": [_permission(name, created)],
         "root": spec.id,
         "parent": spec.base,
+        "capabilities": asdict(can),
     }
 
 

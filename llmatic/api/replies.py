@@ -1,6 +1,6 @@
 """Sends bodies that are already bytes. Pure ASGI; event loop's thread."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from starlette.types import Receive, Scope, Send
@@ -29,6 +29,24 @@ class View:
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Send what `render` says. Raises what it raises."""
         answer = self._render(scope)
+        await send_bytes(
+            send,
+            answer.body,
+            status=answer.status,
+            content_type=answer.content_type,
+            headers=answer.headers,
+        )
+
+
+class SlowView:
+    """ASGI endpoint of something that is answered from the request's scope once it is known."""
+
+    def __init__(self, render: Callable[[Scope], Awaitable[Answer]]) -> None:
+        self._render = render
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send what `render` says. Raises what it raises."""
+        answer = await self._render(scope)
         await send_bytes(
             send,
             answer.body,

@@ -12,7 +12,7 @@ from llmatic.api.completions import parse_completion
 from llmatic.api.context import ApiContext
 from llmatic.api.generate import GenerateEndpoint
 from llmatic.api.models import ModelViews
-from llmatic.api.replies import View
+from llmatic.api.replies import SlowView, View
 from llmatic.api.resource import Resource
 from llmatic.api.status import StatusViews
 
@@ -34,7 +34,7 @@ def build_routes(context: ApiContext, status: StatusViews) -> list[BaseRoute]:
 
 
 def _api_routes(context: ApiContext, prefix: str, status: StatusViews) -> list[BaseRoute]:
-    models = ModelViews(context.registry)
+    models = ModelViews(context.registry, context.pool, context.capabilities)
     owns_user = prefix == "/oaiv1"
 
     def chat(operation_id: str) -> ASGIApp:
@@ -46,9 +46,9 @@ def _api_routes(context: ApiContext, prefix: str, status: StatusViews) -> list[B
     routes = [
         _route(f"{prefix}/chat/completions", POST=chat("createChatCompletion")),
         _route(f"{prefix}/completions", POST=completion("createCompletion")),
-        _route(f"{prefix}/models", GET=View(models.list_models)),
+        _route(f"{prefix}/models", GET=SlowView(models.list_models)),
         _route(f"{prefix}/models/{{model:path}}/status", GET=View(status.model)),
-        _route(f"{prefix}/models/{{model:path}}", GET=View(models.retrieve_model)),
+        _route(f"{prefix}/models/{{model:path}}", GET=SlowView(models.retrieve_model)),
         _route(f"{prefix}/engines", GET=View(models.list_engines)),
         _route(
             f"{prefix}/engines/{{engine_id:path}}/chat/completions",
@@ -61,7 +61,7 @@ def _api_routes(context: ApiContext, prefix: str, status: StatusViews) -> list[B
         _route(f"{prefix}/engines/{{engine_id:path}}", GET=View(models.retrieve_engine)),
     ]
     if prefix == "/oaiv1":
-        routes.append(_route(f"{prefix}/getmodels", GET=View(models.list_models)))
+        routes.append(_route(f"{prefix}/getmodels", GET=SlowView(models.list_models)))
     return routes
 
 

@@ -50,6 +50,10 @@ class Explainer:
     def without_unknown(self, schema: Schema, value: Any) -> Any:
         """`value` without the fields that closed objects of `schema` do not know."""
         flat = self._chosen(self.flatten(schema), value) or {}
+        if isinstance(value, dict) and "anyOf" in flat:
+            branches = map(self.flatten, flat["anyOf"])
+            flat = next((branch for branch in branches if _holds_objects(branch)), {})
+            flat = self._chosen(flat, value) or {}
         if isinstance(value, list) and "items" in flat:
             return [self.without_unknown(flat["items"], item) for item in value]
         if isinstance(value, dict) and flat.get("additionalProperties") is False:
@@ -150,6 +154,9 @@ class Explainer:
             return words.wrong_type(f"one of {words.quoted_list(kinds, 'or')}", value[name], (*path, name))
         chosen = self._chosen(flat, value)
         if chosen is None:
+            reason = flat.get("x-llmatic-refused-kinds", {}).get(value[name])
+            if reason is not None:
+                return words.refused_value(value[name], (*path, name), reason)
             return words.wrong_value(kinds, value[name], (*path, name))
         return self._fields(chosen, value, path)
 
@@ -220,6 +227,12 @@ def _refusal(
     return None
 
 
-def _reach(error: InvalidRequest) -> tuple[bool, list[int]]:
+def _holds_objects(flat: Schema) -> bool:
+    return "discriminator" in flat or flat.get("type") == "object"
+
+
+def _reach(error: InvalidRequest) -> tuple[bool, list[int], int]:
     """How near an error's branch is to the value: right types first, then how far into the value it got."""
-    return error.code != "invalid_type", [int(index) for index in re.findall(r"\[(\d+)\]", error.param or "")]
+    param = error.param or ""
+    indexes = [int(index) for index in re.findall(r"\[(\d+)\]", param)]
+    return error.code != "invalid_type", indexes, param.count(".")

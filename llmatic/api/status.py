@@ -72,7 +72,9 @@ class StatusViews:
         registry = self._context.registry
         whole = f"{name}/status"
         if registry.knows(whole):  # a model may be called so, and this is then its own path
-            return Answer(orjson.dumps(model_object(whole, registry.resolve(whole), registry.started)))
+            spec = registry.resolve(whole)
+            can = self._context.capabilities.of(spec, self._context.pool.info(spec.id))
+            return Answer(orjson.dumps(model_object(whole, spec, registry.started, can)))
         spec = registry.resolve(name)
         fresh = [(b"cache-control", b"no-store")]
         return Answer(orjson.dumps(status_object(name, spec, self._state(spec.id))), headers=fresh)

@@ -1,8 +1,9 @@
-"""Whether a model's adapters and its draft fit it, as far as their files tell.
+"""Whether a model's adapters, its projector and its draft fit it, as far as their files tell.
 
-Owns these two checks of `llmatic models check`. Reads file headers; never loads or downloads anything.
+Owns these checks of `llmatic models check`. Reads file headers; never loads or downloads anything.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from llmatic.config import AdapterSpec, ModelSpec
@@ -49,6 +50,21 @@ def _check_adapter(
             f"{located.path} is made for models of architecture {header.architecture}, "
             f"and this one is of architecture {model.architecture}"
         )
+
+
+def check_projector(spec: ModelSpec, report: dict[str, Any]) -> None:
+    """Add what there is to say of the file that makes `spec` see or hear to `report`. Raises ConfigError."""
+    assert spec.projector is not None
+    located = source_path(replace(spec, source=spec.projector))
+    report["facts"]["projector"] = str(located.path)
+    if not located.is_present and located.remote:
+        report["notes"].append("the projector is not downloaded yet; that happens when the model is loaded")
+        return
+    if not located.is_present:
+        raise ConfigError(f"the projector's file {located.path} does not exist")
+    header = read_header(located.path)
+    if not (header.has_vision or header.has_audio):
+        raise ConfigError(f"{located.path} is no projector: it encodes neither pictures nor sounds")
 
 
 def check_draft(spec: ModelSpec, draft: ModelSpec, report: dict[str, Any]) -> None:

@@ -6,17 +6,18 @@ model library, never downloads, never starts a process.
 
 import os
 import time
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from llmatic.cli.companions import check_adapters, check_draft
+from llmatic.cli.companions import check_adapters, check_draft, check_projector
 from llmatic.cli.tables import size
 from llmatic.config import AdapterSpec, ModelSpec, load_settings
 from llmatic.core.errors import ConfigError
 from llmatic.engines import resolve_engine
 from llmatic.gguf_header import GgufHeader, read_header
 from llmatic.registry import Registry
+from llmatic.services.capabilities import KnownCapabilities
 from llmatic.sources import Located, adapter_path, source_path
 
 
@@ -25,7 +26,7 @@ def open_registry(config: Path | None) -> Registry:
     return Registry(load_settings(config, os.environ).models, started=int(time.time()))
 
 
-def overview(spec: ModelSpec) -> dict[str, Any]:
+def overview(spec: ModelSpec, known: KnownCapabilities) -> dict[str, Any]:
     """One line of `models list`; a malformed source counts as not here, a base's files as the base's."""
     files = [_located(spec, adapter) for adapter in spec.adapters]
     if spec.base is None:
@@ -37,6 +38,7 @@ def overview(spec: ModelSpec) -> dict[str, Any]:
         "size": size(_size_bytes(files)) if files else None,
         "here": all(located is not None and located.is_present for located in files),
         "preload": spec.preload,
+        "can": abilities(asdict(known.of(spec))),
         "aliases": list(spec.aliases),
         "base": spec.base,
         "adapters": [Path(adapter.path).name for adapter in spec.adapters],
@@ -49,6 +51,7 @@ def effective(spec: ModelSpec, registry: Registry) -> dict[str, Any]:
 
     A model with a base shows the base's values where it has none of its own.
     """
+    capabilities = asdict(KnownCapabilities(registry).of(spec))
     if spec.base is not None:
         own = {name: getattr(spec, name) for name in ("id", "base", "aliases", "adapters", "sampling")}
         spec = replace(registry.resolve(spec.base), **own)
@@ -62,8 +65,15 @@ def effective(spec: ModelSpec, registry: Registry) -> dict[str, Any]:
     for key in ("context", "threads", "gpu_layers"):
         values[key] = "engine's choice" if values[key] is None else values[key]
     values["chat_template"] = spec.chat_template or "the model's own"
+    values["chat_format"] = spec.chat_format or "found from the template"
     located = _located(spec)
-    return {**values, "file": None if located is None else str(located.path)}
+    file = None if located is None else str(located.path)
+    return {**values, "file": file, "capabilities": capabilities}
+
+
+def abilities(capabilities: dict[str, Any]) -> list[str]:
+    """What a model is known to be able to do, in words."""
+    return [name for name, value in capabilities.items() if value is True]
 
 
 def check(spec: ModelSpec, registry: Registry) -> dict[str, Any]:
@@ -77,7 +87,7 @@ def check(spec: ModelSpec, registry: Registry) -> dict[str, Any]:
         if spec.base is not None:
             report["facts"]["base"] = spec.base
         elif spec.engine == "llama":
-            _check_llama(spec, report)
+            _check_llama(spec, registry, report)
         else:
             report["notes"].append(f"the engine '{spec.engine}' checks its own source when it loads")
         if spec.engine != "llama" and spec.adapters:
@@ -92,7 +102,7 @@ def check(spec: ModelSpec, registry: Registry) -> dict[str, Any]:
     return report
 
 
-def _check_llama(spec: ModelSpec, report: dict[str, Any]) -> None:
+def _check_llama(spec: ModelSpec, registry: Registry, report: dict[str, Any]) -> None:
     from llmatic.engines.llama.options import read_options
 
     read_options(spec)
@@ -106,11 +116,14 @@ def _check_llama(spec: ModelSpec, report: dict[str, Any]) -> None:
         raise ConfigError(f"the file {missing[0]} does not exist")
     headers = [read_header(part) for part in located.parts]
     report["facts"] |= _facts(headers)
+    report["facts"]["can"] = abilities(asdict(KnownCapabilities(registry).of(spec)))
     if not headers[0].n_weights:
         report["problems"].append("the file holds no weights, only a vocabulary")
     if headers[0].n_vocab is None:
         report["problems"].append("the file holds no vocabulary")
     _check_template(spec, headers[0], report)
+    if spec.projector is not None:
+        check_projector(spec, report)
 
 
 def _facts(headers: list[GgufHeader]) -> dict[str, Any]:
@@ -130,6 +143,7 @@ def _facts(headers: list[GgufHeader]) -> dict[str, Any]:
 def _check_template(spec: ModelSpec, header: GgufHeader, report: dict[str, Any]) -> None:
     """Compile the template that chats would be rendered with."""
     from llmatic.engines.chat import ChatTemplate, template_source
+    from llmatic.engines.chat.detection import family_named, find_family
 
     source = template_source(spec.chat_template) if spec.chat_template else header.chat_template
     report["facts"]["chat template"] = "compiles" if source else "none"
@@ -141,6 +155,8 @@ def _check_template(spec: ModelSpec, header: GgufHeader, report: dict[str, Any])
     except ConfigError:
         report["facts"]["chat template"] = "does not compile"
         raise
+    family = family_named(spec.chat_format, source) if spec.chat_format else find_family(source)
+    report["facts"]["chat format"] = family.name
 
 
 def _located(spec: ModelSpec, adapter: AdapterSpec | None = None) -> Located | None:

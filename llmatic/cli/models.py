@@ -20,11 +20,14 @@ models_app = typer.Typer(
 
 @models_app.command("list")
 def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """List the models: id, engine, source, size, whether the files are here, and what else is set."""
+    """List the models: id, engine, source, size, whether the files are here, what they can, what is set."""
     from llmatic.cli.inspection import open_registry, overview
     from llmatic.cli.tables import table
+    from llmatic.services.capabilities import KnownCapabilities
 
-    rows = [overview(spec) for spec in open_registry(config).specs()]
+    registry = open_registry(config)
+    known = KnownCapabilities(registry)
+    rows = [overview(spec, known) for spec in registry.specs()]
     if as_json:
         _print_json(rows)
     elif not rows:
@@ -42,7 +45,7 @@ def show_model(
     as_json: JsonOption = False,
 ) -> None:
     """Show every value that a model is served with, defaults included."""
-    from llmatic.cli.inspection import effective, open_registry
+    from llmatic.cli.inspection import abilities, effective, open_registry
     from llmatic.cli.tables import pairs
 
     registry = open_registry(config)
@@ -50,6 +53,7 @@ def show_model(
     if as_json:
         _print_json(values)
     else:
+        values["capabilities"] = abilities(values["capabilities"])
         typer.echo(pairs({key: _cell(value) for key, value in values.items()}))
 
 

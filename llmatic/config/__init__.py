@@ -1,6 +1,21 @@
 """Configuration: `config.yaml` and `LLMATIC_…` variables in, frozen `Settings` out."""
 
 from llmatic.config.loader import load_settings
-from llmatic.config.settings import AdapterSpec, ModelSpec, ServerSettings, Settings, WorkerSettings
+from llmatic.config.settings import (
+    AdapterSpec,
+    MediaSettings,
+    ModelSpec,
+    ServerSettings,
+    Settings,
+    WorkerSettings,
+)
 
-__all__ = ["AdapterSpec", "ModelSpec", "ServerSettings", "Settings", "WorkerSettings", "load_settings"]
+__all__ = [
+    "AdapterSpec",
+    "MediaSettings",
+    "ModelSpec",
+    "ServerSettings",
+    "Settings",
+    "WorkerSettings",
+    "load_settings",
+]

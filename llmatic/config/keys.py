@@ -15,6 +15,9 @@ from llmatic.config.tree import Items, Node, Scalar, Table, describe, fail, is_n
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+/-]{0,199}\Z")
 _ENGINE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*(:[A-Za-z_][A-Za-z0-9_.]*)?\Z")
+_HOST = re.compile(
+    r"(\*|(\*\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9])?(:[0-9]{1,5})?|\[[0-9a-f:.]+\](:[0-9]{1,5})?)\Z"
+)
 _ORIGIN = re.compile(r"(\*|null|[a-z][a-z0-9+.-]*://[^/\s]+)\Z")
 
 
@@ -38,6 +41,10 @@ def _key_problem(key: str) -> str | None:
 
 def _origin_problem(origin: str) -> str | None:
     return None if _ORIGIN.match(origin) else "is no origin: write it like https://example.org, or *"
+
+
+def _host_problem(host: str) -> str | None:
+    return None if _HOST.match(host) else "is no host: write it like example.org, *.example.org or *"
 
 
 def _engine(node: Node, name: str) -> str:
@@ -95,6 +102,14 @@ WORKERS = {
     "restart_backoff_max_s": Field("restart_backoff_max_s", readers.duration(zero=True)),
 }
 
+MEDIA = {
+    "hosts": Field("hosts", readers.texts(_host_problem), "list"),
+    "max_bytes": Field("max_bytes", readers.size(1024)),
+    "max_items": Field("max_items", readers.whole(1, 1000)),
+    "timeout_s": Field("timeout_s", readers.duration(zero=False)),
+    "allow_private": Field("allow_private", readers.flag),
+}
+
 SAMPLING = {
     "temperature": Field("temperature", readers.real(0, 2)),
     "top_p": Field("top_p", readers.real(0, 1)),
@@ -123,6 +138,7 @@ MODEL = {
     "threads": Field("threads", readers.whole(1, 1024)),
     "gpu_layers": Field("gpu_layers", readers.whole(-1, 100_000)),
     "chat_template": Field("chat_template", readers.text, "text"),
+    "chat_format": Field("chat_format", readers.text, "text"),
     "sampling": Field("sampling", _sampling),
     "preload": Field("preload", readers.flag),
     "keep_alive": Field("keep_alive_s", readers.keep_alive),
@@ -133,10 +149,11 @@ MODEL = {
     "adapters": Field("adapters", _adapters, "list"),
     "draft": Field("draft", readers.text, "text"),
     "deterministic": Field("deterministic", readers.flag),
+    "projector": Field("projector", readers.text, "text"),
 }
 DERIVED = frozenset({"base", "adapters", "aliases", "sampling"})  # what an entry with a base may say
 
-SECTIONS = {"server": SERVER, "workers": WORKERS}
+SECTIONS = {"server": SERVER, "workers": WORKERS, "media": MEDIA}
 TOP = (*SECTIONS, "models")
 
 

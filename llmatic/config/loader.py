@@ -11,9 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from llmatic.config.environment import CONFIG_FILE, overlay
-from llmatic.config.keys import DERIVED, MODEL, SERVER, TOP, WORKERS, id_problem, nearest, read_section
+from llmatic.config.keys import (
+    DERIVED,
+    MEDIA,
+    MODEL,
+    SERVER,
+    TOP,
+    WORKERS,
+    id_problem,
+    nearest,
+    read_section,
+)
 from llmatic.config.relations import related
-from llmatic.config.settings import ModelSpec, ServerSettings, Settings, WorkerSettings
+from llmatic.config.settings import MediaSettings, ModelSpec, ServerSettings, Settings, WorkerSettings
 from llmatic.config.tree import At, Node, Scalar, Table, describe, fail, is_null, read_file
 from llmatic.core.errors import ConfigError
 
@@ -42,6 +52,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     return Settings(
         server=ServerSettings(**read_section(root.values.get("server", nothing), "server", SERVER)),
         workers=_workers(root.values.get("workers", nothing)),
+        media=MediaSettings(**read_section(root.values.get("media", nothing), "media", MEDIA)),
         models=_models(root.values["models"], Path.cwd() if path is None else path.absolute().parent),
     )
 
@@ -88,6 +99,8 @@ def _model(model_id: str, entry: Node, at: At, base: Path) -> ModelSpec:
         fail(at, f"{name} needs 'source:', a path, builtin:NAME or hf:org/repo/file, or 'base:', a model")
     else:
         values["source"] = _absolute(values["source"], base)
+    if "projector" in values:
+        values["projector"] = _absolute(values["projector"], base)
     adapters = values.get("adapters", ())
     values["adapters"] = tuple(replace(item, path=_absolute(item.path, base)) for item in adapters)
     template = values.get("chat_template")

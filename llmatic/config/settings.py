@@ -41,6 +41,22 @@ class WorkerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MediaSettings:
+    """The `media:` section: pictures and sounds in requests. Times in seconds, sizes in bytes.
+
+    `hosts`: from where pictures are downloaded: `example.org`, `*.example.org`, `example.org:8080`, or `*`.
+    `max_bytes` and `timeout_s` are those of one item. `allow_private`: hosts may be of this machine or of a
+    private network.
+    """
+
+    hosts: tuple[str, ...] = ()
+    max_bytes: int = 20 * 1024 * 1024
+    max_items: int = 32
+    timeout_s: float = 10.0
+    allow_private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class AdapterSpec:
     """A LoRA adapter that a model is run with: a path, builtin:NAME or hf:org/repo/file, and its factor."""
 
@@ -56,7 +72,8 @@ class ModelSpec:
     id with further `adapters` and other `sampling`, and the worker of that model serves it. `draft`: the id
     of a model whose file drafts for this one; `draft_source` is that model's `source`, filled in by the pool
     for the worker, which knows no other model. `deterministic`: the text of an answer does not depend on
-    what else is computed at the time.
+    what else is computed at the time. `chat_format`: the family by whose rules answers are read, where the
+    chat template does not tell. `projector`: the file that makes the model see or hear, named as `source` is.
 
     None means "the engine's choice". `sampling` holds defaults for absent request fields, under
     the request's own names (temperature, top_p, top_k, min_p, repetition_penalty, max_tokens, …).
@@ -84,6 +101,8 @@ class ModelSpec:
     draft: str | None = None
     draft_source: str | None = None
     deterministic: bool = False
+    chat_format: str | None = None
+    projector: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,4 +111,5 @@ class Settings:
 
     server: ServerSettings = field(default_factory=ServerSettings)
     workers: WorkerSettings = field(default_factory=WorkerSettings)
+    media: MediaSettings = field(default_factory=MediaSettings)
     models: Mapping[str, ModelSpec] = field(default_factory=dict)

@@ -49,6 +49,9 @@ HELP = {
     "gap_target_seconds": "How long a step may keep running streams waiting for their next token.",
     "wait_seconds": "How long a request that came now would probably wait.",
     "adapters_loaded": "LoRA adapters in memory.",
+    "media_encoded_total": "Pictures and sounds encoded.",
+    "media_found_total": "Pictures and sounds that did not have to be encoded again.",
+    "media_cache_bytes": "Encoded pictures and sounds kept in memory.",
 }
 
 

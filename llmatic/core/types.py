@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
+ConstraintKind = Literal["json_object", "json_schema", "lark", "gbnf", "regex"]
 CacheRetention = Literal["in_memory", "24h"]
 
 
@@ -45,11 +46,47 @@ class InfillPrompt:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolUse:
+    """Functions that a chat model may call, and how.
+
+    `definitions`: OpenAI's tool objects, `{"type": "function", "function": {"name", "description",
+    "parameters", "strict"}}`, `function` complete but for absent keys. Only `allowed` names may be called;
+    empty: all. `mode` "required": every answer consists of calls. Not `is_parallel`: at most one call.
+    """
+
+    definitions: tuple[Mapping[str, Any], ...]
+    mode: Literal["auto", "required"] = "auto"
+    allowed: tuple[str, ...] = ()
+    is_parallel: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """An encoded picture or sound (PNG, JPEG, WAV, MP3, …) as the client sent it.
+
+    `detail` "low": a picture may be looked at in low resolution, for fewer tokens.
+    """
+
+    kind: Literal["image", "audio"]
+    data: bytes
+    detail: Literal["auto", "low", "high"] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
 class ChatPrompt:
-    """OpenAI chat messages, content already reduced to text, rendered by the model's own template."""
+    """OpenAI chat messages, rendered by the model's own template.
+
+    Content is text, or a list of parts `{"type": "text", "text"}` and `{"type": "media", "index"}`, which
+    stands for `media[index]`. `continues`: the last message, the assistant's, is not complete and the
+    answer goes on with it. `reasoning_effort`: OpenAI's levels, translated to what the template knows.
+    """
 
     messages: tuple[Mapping[str, Any], ...]
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    tools: ToolUse | None = None
+    reasoning_effort: str | None = None
+    continues: bool = False
+    media: tuple[Media, ...] = ()
 
 
 Prompt = TextPrompt | TokenPrompt | InfillPrompt | ChatPrompt
@@ -87,6 +124,22 @@ class Adapter:
 
 
 @dataclass(frozen=True, slots=True)
+class Constraint:
+    """What the whole text of every answer must match; in a chat its content, thinking apart.
+
+    `source`: the JSON schema as JSON text, the grammar (Lark as llguidance reads it, or llama.cpp's GBNF), or
+    the regular expression; empty for json_object. `is_strict`: the schema keeps OpenAI's rules for strict
+    ones. `name`: what the client calls it. `param`: the request's field that a refusal names.
+    """
+
+    kind: ConstraintKind
+    source: str = ""
+    is_strict: bool = False
+    name: str = ""
+    param: str = "response_format"
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One prompt, `n_choices` answers to it.
 
@@ -98,7 +151,8 @@ class GenerationRequest:
     key are expected again, so what was computed is kept where it outlives the worker. `cache_retention`
     "in_memory": never written to disk; "24h": kept on disk that long if there is room.
     `adapters`: what the model is run with, in this order. `prediction`: text that the answer probably
-    repeats; only its speed depends on it.
+    repeats; only its speed depends on it. `reasoning_budget`: after so many tokens of thinking the answer
+    proper begins; None: no limit.
     """
 
     id: str
@@ -117,6 +171,8 @@ class GenerationRequest:
     cache_retention: CacheRetention | None = None
     adapters: tuple[Adapter, ...] = ()
     prediction: str = ""
+    constraint: Constraint | None = None
+    reasoning_budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +202,27 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class CallDelta:
+    """More of tool call number `index` of a choice.
+
+    The first one of a call, and only that, has a `name`; its `id` is the model's own, or empty. `arguments`
+    are the next characters of a JSON object; together they are whole unless the choice was cut off.
+    """
+
+    index: int
+    name: str = ""
+    id: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """More of choice `index`. Text is whole characters only; several tokens may come in one Delta.
 
     `n_tokens` generated tokens are newly counted by it, an end token included (0 for an echoed prompt).
-    `finish_reason` set: this choice has ended and no Delta with this index follows.
+    `finish_reason` set: this choice has ended and no Delta with this index follows. Of a chat, `text` is the
+    content alone: `reasoning` is what the model thinks before it, `calls` the functions it wants called;
+    `logprobs` are those of the content's tokens.
     """
 
     index: int
@@ -158,6 +230,8 @@ class Delta:
     n_tokens: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
+    reasoning: str = ""
+    calls: tuple[CallDelta, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +239,8 @@ class Usage:
     """Token counts of one prompt and all its choices.
 
     `n_cached_tokens` of the prompt were not computed for this request. Of the tokens of the request's
-    `prediction` that were tried, so many were accepted and so many rejected.
+    `prediction` that were tried, so many were accepted and so many rejected. `n_reasoning_tokens` of the
+    completion were thinking; `n_image_tokens` and `n_audio_tokens` of the prompt stand for media.
     """
 
     n_prompt_tokens: int
@@ -173,6 +248,9 @@ class Usage:
     n_cached_tokens: int = 0
     n_accepted_prediction_tokens: int = 0
     n_rejected_prediction_tokens: int = 0
+    n_reasoning_tokens: int = 0
+    n_image_tokens: int = 0
+    n_audio_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +266,11 @@ Event = Started | Delta | Finished
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What a loaded engine says of itself; shown by /v1/models and checked before a request is sent to it."""
+    """What a loaded engine says of itself; shown by /v1/models and checked before a request is sent to it.
+
+    `chat_format`: the family by whose rules answers are read, empty without a chat template. `has_tools`: the
+    chat template presents tools; others are told of them in a system message.
+    """
 
     n_context: int
     n_context_train: int
@@ -200,3 +282,8 @@ class EngineInfo:
     description: str = ""
     chat_template_error: str | None = None
     size_bytes: int = 0
+    chat_format: str = ""
+    has_tools: bool = False
+    has_reasoning: bool = False
+    has_vision: bool = False
+    has_audio: bool = False

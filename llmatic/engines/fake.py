@@ -2,7 +2,8 @@
 
 Owns when its predictable text (see `fake_text`) comes. Never computes anything. It is both kinds of engine
 of `core.ports`: `generate` runs in the caller's loop, `start/submit/cancel` on a thread of its own that steps
-like a real engine. The options `token_delay_s`, `fail_after`, `hang_after`, `abort_after` (in tokens of the
+like a real engine. The options `text`, `reasoning` and `calls` say what it answers (see `fake_chat`);
+`token_delay_s`, `fail_after`, `hang_after`, `abort_after` (in tokens of the
 whole engine), `load_s` and `load_error` make it misbehave for the supervisor's tests.
 """
 
@@ -11,7 +12,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from llmatic.config import ModelSpec
 from llmatic.core.errors import ConfigError, EngineFailed, LlmaticError, QueueFull
 from llmatic.core.ports import StepEvents
 from llmatic.core.types import Delta, EngineInfo, Event, Finished, GenerationRequest
+from llmatic.engines.fake_chat import Said
 from llmatic.engines.fake_text import N_VOCAB, script
 
 StepEventList = list[tuple[str, Event | LlmaticError]]
@@ -30,6 +32,8 @@ class FakeOptions:
     """What `options:` of a fake model may hold."""
 
     text: str | None = None
+    reasoning: str = ""
+    calls: Sequence[Mapping[str, Any]] = ()
     token_delay_s: float = 0.0
     fail_after: int | None = None
     hang_after: int | None = None
@@ -44,6 +48,11 @@ class FakeOptions:
         if unknown:
             raise ConfigError(f"Engine 'fake' has no option '{unknown[0]}'.", param="options")
         return cls(**options)
+
+    @property
+    def said(self) -> Said:
+        """What every answer says."""
+        return Said(self.text, self.reasoning, tuple(self.calls))
 
 
 class FakeEngine:
@@ -61,6 +70,9 @@ class FakeEngine:
             has_infill=True,
             fingerprint="fp_fake",
             description="echoes what it is given",
+            chat_format="fake",
+            has_tools=True,
+            has_reasoning=bool(self._options.reasoning),
         )
         self._lock = threading.Condition()
         self._running: dict[str, Iterator[Event]] = {}
@@ -89,7 +101,7 @@ class FakeEngine:
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """The scripted events, one loop turn (and `token_delay_s`) between them."""
-        for event in script(request, self._info.n_context, self._options.text):
+        for event in script(request, self._info.n_context, self._options.said):
             self._misbehave(event)
             yield event
             await asyncio.sleep(self._options.token_delay_s)
@@ -105,7 +117,7 @@ class FakeEngine:
         """Queue a request; at most `parallel` run at a time, `max_queue` wait."""
         with self._lock:
             n_open = len(self._running) + len(self._waiting)
-            events = script(request, self._info.n_context, self._options.text)
+            events = script(request, self._info.n_context, self._options.said)
             if n_open >= self._info.n_parallel + self._spec.max_queue:
                 words = f"The model's queue is full: {len(self._waiting)} requests wait. Please try again."
                 events = _refuse(QueueFull(words, retry_after_s=1.0))

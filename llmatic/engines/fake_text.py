@@ -5,6 +5,7 @@ Owns the events of one request as a pure function of it: any thread, no clock, n
 
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import cycle, islice, takewhile
 
 from llmatic.core.errors import ContextLengthExceeded, InvalidRequest
@@ -23,13 +24,16 @@ from llmatic.core.types import (
     TopLogprob,
     Usage,
 )
+from llmatic.engines import fake_chat
+from llmatic.engines.fake_chat import Said
 
 N_VOCAB = 32_000
 LOGPROB = -0.5
 
 
-def script(request: GenerationRequest, n_context: int, text: str | None = None) -> Iterator[Event]:
+def script(request: GenerationRequest, n_context: int, said: Said) -> Iterator[Event]:
     """Every event of the request, in order; raises InvalidRequest on the first step."""
+    fake_chat.check(request, said)
     asked = _words(request.prompt)
     n_prompt = len(asked)
     wanted = request.max_tokens or 0
@@ -41,20 +45,21 @@ def script(request: GenerationRequest, n_context: int, text: str | None = None) 
             param="messages" if isinstance(request.prompt, ChatPrompt) else "prompt",
         )
     yield Started(n_prompt)
-    said = _answer_words(request, asked) if text is None else text.split()
+    words = _answer_words(request, asked) if said.text is None else said.text.split()
     limit = n_context - n_prompt if request.max_tokens is None else request.max_tokens
-    choices = [_choice(request, index, asked, said, limit) for index in range(request.n_choices)]
-    n_completion = 0
+    choices = [_choice(request, index, asked, words, limit, said) for index in range(request.n_choices)]
+    n_completion = n_reasoning = 0
     while choices:
         for choice in tuple(choices):
             event = next(choice)
             n_completion += event.n_tokens
+            n_reasoning += event.n_tokens if event.reasoning else 0
             if event.finish_reason is not None:
                 choices.remove(choice)
             yield event
     means = (LOGPROB,) * request.n_choices if request.sampling.n_logprobs is not None else ()
-    accepted, rejected = _prediction(request, said)
-    yield Finished(Usage(n_prompt, n_completion, 0, accepted, rejected), means)
+    accepted, rejected = _prediction(request, words)
+    yield Finished(Usage(n_prompt, n_completion, 0, accepted, rejected, n_reasoning), means)
 
 
 def _prediction(request: GenerationRequest, said: list[str]) -> tuple[int, int]:
@@ -65,18 +70,22 @@ def _prediction(request: GenerationRequest, said: list[str]) -> tuple[int, int]:
 
 
 def _choice(
-    request: GenerationRequest, index: int, asked: list[str], said: list[str], limit: int
+    request: GenerationRequest, index: int, asked: list[str], words: list[str], limit: int, said: Said
 ) -> Iterator[Delta]:
     n_logprobs = request.sampling.n_logprobs
     if request.echo:
         yield Delta(index, " ".join(asked), 0, _logprobs(asked, n_logprobs, first=True))
-    pieces, reason = _pieces(request, said, limit)
-    for position, piece in enumerate(pieces):
-        last = position == len(pieces) - 1
-        logprobs = _logprobs([piece], n_logprobs) if piece else ()
-        yield Delta(index, piece, 1, logprobs, reason if last else None)
-    if not pieces:
-        yield Delta(index, "", 0, (), reason)
+    deltas = [Delta(index, "", 1, reasoning=piece) for piece in fake_chat.thoughts(request, said)]
+    calls = fake_chat.calls(request, index, said)
+    pieces, reason = _pieces(request, [] if calls and said.text is None else words, limit - len(deltas))
+    deltas += [Delta(index, piece, 1, _logprobs([piece], n_logprobs) if piece else ()) for piece in pieces]
+    if calls and pieces[-1:] == [""]:
+        deltas[-1:] = [*calls, Delta(index, "", 1)]
+        reason = "tool_calls"
+    if len(deltas) > limit:
+        deltas, reason = deltas[:limit], "length"
+    yield from deltas[:-1]
+    yield replace(deltas[-1] if deltas else Delta(index, ""), finish_reason=reason)
 
 
 def _pieces(request: GenerationRequest, words: list[str], limit: int) -> tuple[list[str], FinishReason]:

@@ -5,8 +5,22 @@ The one path for replies that are not streamed: they are the same events, gather
 
 from dataclasses import dataclass, field
 
-from llmatic.core.types import Delta, Finished, FinishReason, TokenLogprob, Usage
+from llmatic.core.types import CallDelta, Delta, Finished, FinishReason, TokenLogprob, Usage
 from llmatic.services.generation import Tagged, total
+
+
+@dataclass(slots=True)
+class ChoiceCall:
+    """A call that an answer makes. `id`: the model's own, or empty; `arguments`: JSON as it was written."""
+
+    name: str
+    id: str
+    pieces: list[str] = field(default_factory=list)
+
+    @property
+    def arguments(self) -> str:
+        """All of them."""
+        return "".join(self.pieces)
 
 
 @dataclass(slots=True)
@@ -17,11 +31,35 @@ class Choice:
     texts: list[str] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     finish_reason: FinishReason | None = None
+    thoughts: list[str] = field(default_factory=list)
+    calls: dict[int, ChoiceCall] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
         """All of it."""
         return "".join(self.texts)
+
+    @property
+    def reasoning(self) -> str:
+        """What was thought before it."""
+        return "".join(self.thoughts)
+
+    def add(self, delta: Delta) -> None:
+        """Take in more of it."""
+        self.texts.append(delta.text)
+        self.logprobs.extend(delta.logprobs)
+        if delta.reasoning:
+            self.thoughts.append(delta.reasoning)
+        for call in delta.calls:
+            self._add_call(call)
+        if delta.finish_reason is not None:
+            self.finish_reason = delta.finish_reason
+
+    def _add_call(self, delta: CallDelta) -> None:
+        if delta.name:
+            self.calls[delta.index] = ChoiceCall(delta.name, delta.id)
+        if delta.arguments:
+            self.calls[delta.index].pieces.append(delta.arguments)
 
 
 class Folding:
@@ -37,11 +75,7 @@ class Folding:
         """Take in a batch of events."""
         for prompt, event in events:
             if isinstance(event, Delta):
-                choice = self._choices[prompt * self._n_generated + event.index]
-                choice.texts.append(event.text)
-                choice.logprobs.extend(event.logprobs)
-                if event.finish_reason is not None:
-                    choice.finish_reason = event.finish_reason
+                self._choices[prompt * self._n_generated + event.index].add(event)
             else:
                 self._finished[prompt] = event
 

@@ -22,6 +22,8 @@ MAX_PROMPTS = 2048
 MAX_CHOICES = 4096
 MAX_CONCURRENT_PROMPTS = 64
 
+_COUNTS = tuple(Usage.__dataclass_fields__)
+
 
 class Generation:
     """The merged events of one call; use it as an async context manager.
@@ -181,11 +183,8 @@ class RunningCalls:
 
 def total(usages: Iterable[Usage]) -> Usage:
     """The sum over prompts; a prompt is counted once, however many choices it has."""
-    n_prompt = n_completion = n_cached = n_accepted = n_rejected = 0
+    counts = [0] * len(_COUNTS)
     for usage in usages:
-        n_prompt += usage.n_prompt_tokens
-        n_completion += usage.n_completion_tokens
-        n_cached += usage.n_cached_tokens
-        n_accepted += usage.n_accepted_prediction_tokens
-        n_rejected += usage.n_rejected_prediction_tokens
-    return Usage(n_prompt, n_completion, n_cached, n_accepted, n_rejected)
+        for index, name in enumerate(_COUNTS):
+            counts[index] += getattr(usage, name)
+    return Usage(*counts)

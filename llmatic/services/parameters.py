@@ -86,6 +86,12 @@ def chat_limit(body: Body, defaults: Body) -> int | None:
     return None if value is None else int(value)
 
 
+def reasoning_budget(body: Body) -> int | None:
+    """How many tokens may be thought before the answer proper; None: no limit."""
+    value = body.get("thinking_budget_tokens", body.get("thinking_token_budget", -1))
+    return None if value < 0 else int(value)
+
+
 def _logit_bias(bias: Mapping[str, Any]) -> tuple[tuple[int, float], ...]:
     pairs = []
     for key, value in bias.items():

@@ -1,15 +1,14 @@
-"""The terms that a request is served on: for whom, how soon, with which adapters, sharing what with whom.
+"""The terms that a request is served on: for whom, how soon, sharing what with whom.
 
 Owns what both generating endpoints have in common besides sampling. Takes bodies that the contract has
-checked. None of this is about the text, except the adapters. Pure; any thread.
+checked. None of this is about the text. Pure; any thread.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
-from llmatic.config import ModelSpec
-from llmatic.core.types import Adapter, CacheRetention, GenerationRequest, Priority
+from llmatic.core.types import CacheRetention, GenerationRequest, Priority
 
 Body = Mapping[str, Any]
 
@@ -33,15 +32,14 @@ class Caller:
 
 
 def with_terms(
-    requests: Iterable[GenerationRequest], body: Body, spec: ModelSpec, caller: Caller
+    requests: Iterable[GenerationRequest], body: Body, caller: Caller
 ) -> tuple[GenerationRequest, ...]:
-    """The requests of one call, with what the body, the model and the caller say of their serving."""
+    """The requests of one call, with what the body and the caller say of their serving."""
     options = body.get("prompt_cache_options") or {}
     tier, salt = priority(body), cache_salt(caller.tenant, body.get("cache_salt"))
     # A lifetime is asked for where a reuse is expected, which is what a key says.
     key = body.get("prompt_cache_key") or options.get("ttl") or ""
     retention = cache_retention(body)
-    adapters = tuple(Adapter(adapter.path, adapter.scale) for adapter in spec.adapters)
     return tuple(
         replace(
             request,
@@ -50,7 +48,6 @@ def with_terms(
             cache_salt=salt,
             cache_key=key,
             cache_retention=retention,
-            adapters=adapters,
         )
         for request in requests
     )

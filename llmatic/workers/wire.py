@@ -6,8 +6,8 @@ tuples; everything else goes field by field, so a new field of a core type needs
 
 An event is `(number, what, …)` with the request's number on this connection:
 
-    what ≥ 0   Delta of choice `what`: text [, n_tokens, finish_reason, logprobs] (cut after the text when
-               it is one token without finish reason and log probabilities, the common case)
+    what ≥ 0   Delta of choice `what`: text [, n_tokens, finish_reason, logprobs [, reasoning, calls]] (cut
+               after the text when it is one token of nothing but text, the common case)
     STARTED    n_prompt_tokens
     FINISHED   mean_logprobs, then the counts of Usage in the order of its fields
     FAILED     the error's `to_wire` mapping
@@ -22,6 +22,7 @@ import msgspec
 from llmatic.config import ModelSpec
 from llmatic.core.errors import LlmaticError, from_wire
 from llmatic.core.types import (
+    CallDelta,
     ChatPrompt,
     Delta,
     EngineInfo,
@@ -100,10 +101,12 @@ def info_from_wire(wire: Mapping[str, Any]) -> EngineInfo:
 def event_to_wire(number: int, event: Event | LlmaticError) -> WireEvent:
     """One event of request `number` as a short tuple."""
     if isinstance(event, Delta):
-        if event.n_tokens == 1 and event.finish_reason is None and not event.logprobs:
+        is_text = not (event.reasoning or event.calls)
+        if event.n_tokens == 1 and event.finish_reason is None and is_text and not event.logprobs:
             return (number, event.index, event.text)
         logprobs = [_logprob_to_wire(item) for item in event.logprobs] if event.logprobs else None
-        return (number, event.index, event.text, event.n_tokens, event.finish_reason, logprobs)
+        wire = (number, event.index, event.text, event.n_tokens, event.finish_reason, logprobs)
+        return wire if is_text else (*wire, event.reasoning, [_call_to_wire(call) for call in event.calls])
     if isinstance(event, Started):
         return (number, STARTED, event.n_prompt_tokens)
     if isinstance(event, Finished):
@@ -118,7 +121,10 @@ def event_from_wire(wire: Sequence[Any]) -> Event | LlmaticError:
         if len(wire) == 3:
             return Delta(what, wire[2], 1)
         logprobs = tuple(_logprob_from_wire(item) for item in wire[5]) if wire[5] else ()
-        return Delta(what, wire[2], wire[3], logprobs, wire[4])
+        if len(wire) == 6:
+            return Delta(what, wire[2], wire[3], logprobs, wire[4])
+        calls = tuple(CallDelta(*call) for call in wire[7])
+        return Delta(what, wire[2], wire[3], logprobs, wire[4], wire[6], calls)
     if what == STARTED:
         return Started(wire[2])
     if what == FINISHED:
@@ -134,6 +140,10 @@ def is_last(wire: Sequence[Any]) -> bool:
 def _logprob_to_wire(item: TokenLogprob) -> tuple[Any, ...]:
     top = [(t.token_id, t.data, t.logprob) for t in item.top]
     return (item.token_id, item.data, item.logprob, top)
+
+
+def _call_to_wire(call: CallDelta) -> tuple[int, str, str, str]:
+    return (call.index, call.name, call.id, call.arguments)
 
 
 def _logprob_from_wire(wire: Sequence[Any]) -> TokenLogprob:

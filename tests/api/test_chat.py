@@ -181,7 +181,7 @@ def test_messages_reach_the_engine_as_text(api: Served) -> None:
     prompt = api.pool.requests[0].prompt
     assert isinstance(prompt, ChatPrompt)
     assert [dict(message) for message in prompt.messages] == [
-        {"role": "system", "content": "Be brief."},
+        {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": "one, two", "name": "ann"},
         {"role": "assistant", "content": ""},
     ]

@@ -19,7 +19,9 @@ def test_prefixes(api: Served, prefix: str) -> None:
     listed = api.http.get(f"{prefix}/models").json()
     assert list(listed) == ["object", "data"]
     for model in listed["data"]:
-        assert {"id", "object", "created", "owned_by", "permission", "root", "parent"} == set(model)
+        assert {"id", "object", "created", "owned_by", "permission", "root", "parent", "capabilities"} == set(
+            model
+        )
         assert api.http.get(f"{prefix}/models/{model['id']}").json() == model
     engines = api.http.get(f"{prefix}/engines").json()["data"]
     assert all(engine["object"] == "engine" and engine["ready"] for engine in engines)

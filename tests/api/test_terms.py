@@ -5,9 +5,9 @@ from typing import Any
 import openai
 import pytest
 
-from llmatic.config import AdapterSpec, ModelSpec
+from llmatic.config import ModelSpec
 from llmatic.core.errors import QueueFull
-from llmatic.core.types import Adapter, Delta, Event, Finished, GenerationRequest, Priority, Started, Usage
+from llmatic.core.types import Delta, Event, Finished, GenerationRequest, Priority, Started, Usage
 from tests.api.conftest import Serve, Served
 from tests.api.wire import events
 from tests.contract_check import assert_chunk_matches, assert_response_matches
@@ -162,23 +162,14 @@ def test_the_sdk_sends_all_of_it(api: Served) -> None:
     assert (asked.prediction, asked.cache_salt) == ("p", "/s")
 
 
-def test_adapters_come_with_the_model(serve: Serve) -> None:
-    tuned = ModelSpec(
-        "tuned",
-        "",
-        aliases=("t",),
-        base=SPEC.id,
-        adapters=(AdapterSpec("/a.gguf"), AdapterSpec("/b.gguf", 0.5)),
-        sampling={"temperature": 0.25},
-    )
+def test_a_model_with_a_base_has_its_own_defaults(serve: Serve) -> None:
+    tuned = ModelSpec("tuned", "", aliases=("t",), base=SPEC.id, sampling={"temperature": 0.25})
     served = serve(models={SPEC.id: SPEC, tuned.id: tuned})
     for name in ("tuned", "t"):
         assert served.chat(model=name).json()["model"] == "tuned"
         assert served.pool.model_ids[-1] == "tuned"
-        assert sent(served).adapters == (Adapter("/a.gguf", 1.0), Adapter("/b.gguf", 0.5))
         assert sent(served).sampling.temperature == 0.25
     assert served.chat().json()["model"] == SPEC.id
-    assert sent(served).adapters == ()
 
 
 def test_a_full_queue_says_where_one_would_stand_and_when_to_come_back(api: Served) -> None:

@@ -1,6 +1,5 @@
 # A line of a table is one case, however long its sentence.
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -8,12 +7,22 @@ import pytest
 from llmatic.api.validation import Contract
 from llmatic.app import contract_path
 from llmatic.core.errors import ConfigError, InvalidRequest
-
-CHAT = "createChatCompletion"
-TEXT = "createCompletion"
-HELLO = {"role": "user", "content": "hi"}
-
-Body = dict[str, Any]
+from tests.api.words import (
+    CHAT,
+    HELLO,
+    TEXT,
+    Body,
+    bad_type,
+    chat,
+    empty_array,
+    missing,
+    out_of_range,
+    refusal,
+    said,
+    text,
+    unserved,
+    unserved_value,
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,69 +35,23 @@ def lenient() -> Contract:
     return Contract.load(contract_path(), unknown_fields="ignore")
 
 
-def refusal(contract: Contract, operation: str, body: Body) -> tuple[str, str | None, str | None]:
-    with pytest.raises(InvalidRequest) as refused:
-        contract.check(operation, body)
-    return refused.value.message, refused.value.param, refused.value.code
-
-
-def chat(**fields: Any) -> Body:
-    return {"model": "m", "messages": [HELLO], **fields}
-
-
-def text(**fields: Any) -> Body:
-    return {"model": "m", **fields}
-
-
-def said(**fields: Any) -> Body:
-    """A chat whose second message is given."""
-    return {"model": "m", "messages": [HELLO, fields]}
-
-
-def bad_type(param: str, expected: str, found: str) -> tuple[str, str, str]:
-    message = f"Invalid type for '{param}': expected {expected}, but got {found} instead."
-    return message, param, "invalid_type"
-
-
-def out_of_range(param: str, kind: str, bound: str, value: str) -> tuple[str, str, str]:
-    side = "below minimum" if ">" in bound else "above maximum"
-    code = f"{kind}_{'below_min' if '>' in bound else 'above_max'}_value"
-    return (
-        f"Invalid '{param}': {kind} {side} value. Expected a value {bound}, but got {value} instead.",
-        param,
-        code,
-    )
-
-
-def empty_array(param: str) -> tuple[str, str, str]:
-    message = f"Invalid '{param}': empty array. Expected an array with minimum length 1, but got an empty array instead."
-    return message, param, "empty_array"
-
-
-def missing(param: str) -> tuple[str, str, str]:
-    return f"Missing required parameter: '{param}'.", param, "missing_required_parameter"
-
-
-def unserved(param: str, reason: str) -> tuple[str, str, str]:
-    message = f"Unsupported parameter: '{param}' is not supported with this model. {reason}"
-    return message, param, "unsupported_parameter"
-
-
-def unserved_value(param: str, value: str, reason: str) -> tuple[str, str, str]:
-    message = f"Unsupported value: '{param}' does not support {value} with this model. {reason}"
-    return message, param, "unsupported_value"
-
-
 NO_CONTENT = "Invalid value for 'content': expected a string, got null."
-NO_TOOLS = "This version of llmatic does not call tools."
+TEXT_ONLY = "Pictures can stand in messages of the user only."
+NO_CUSTOM = "A function whose only argument is a text does the same."
+TOOL: Body = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+CALL: Body = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+SCHEMA = {"name": "n", "schema": {"type": "object"}}
 ROLES = "'system', 'assistant', 'user', 'function', 'tool', and 'developer'"
 FULL_CHAT = chat(
     messages=[
         {"role": "system", "content": "a", "name": "s"},
         {"role": "developer", "content": [{"type": "text", "text": "b"}]},
         {"role": "user", "content": [{"type": "text", "text": "c"}, {"type": "text", "text": "d"}], "name": "u-1"},
-        {"role": "assistant", "content": "e", "annotations": []},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,", "detail": "low"}}, {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]},
+        {"role": "assistant", "content": "e", "annotations": [], "refusal": "r", "reasoning_content": "t", "reasoning": "t"},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}], "tool_calls": [{**CALL, "index": 0}]},
         {"role": "tool", "content": "f", "tool_call_id": "call_1"},
+        {"role": "assistant", "function_call": {"name": "h", "arguments": ""}},
         {"role": "function", "content": "g", "name": "h"},
     ],
     **{
@@ -100,7 +63,11 @@ FULL_CHAT = chat(
         "prompt_cache_options": {"mode": "implicit", "ttl": "30m"}, "cache_salt": "s",
         "prediction": {"type": "content", "content": [{"type": "text", "text": "p"}]},
         "metadata": {"k": "v"}, "store": False, "service_tier": "auto", "modalities": ["text"],
-        "response_format": {"type": "text"}, "reasoning_effort": "medium", "verbosity": "medium", "top_k": -1,
+        "response_format": {"type": "text"}, "reasoning_effort": "xhigh", "verbosity": "medium", "top_k": -1,
+        "tools": [TOOL], "parallel_tool_calls": False, "thinking_budget_tokens": -1, "thinking_token_budget": 5,
+        "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "f"}}]}},
+        "grammar": {"syntax": "lark", "definition": "start: /a/"},
+        "continue_final_message": False, "add_generation_prompt": True,
         "min_p": 0.1, "repetition_penalty": 1.1, "repeat_penalty": 1.1, "min_tokens": 3, "ignore_eos": True,
         "continuous_usage_stats": False, "chat_template_kwargs": {"enable_thinking": False, "a": [{"b": 1}]},
     },
@@ -110,6 +77,7 @@ FULL_TEXT = text(
     presence_penalty=0, frequency_penalty=0, logit_bias={}, echo=True, seed=1, stream=False, user="u", top_k=0,
     min_p=0, repetition_penalty=0.5, repeat_penalty=2, min_tokens=0, ignore_eos=False, continuous_usage_stats=True,
     service_tier="flex", prompt_cache_key="", prompt_cache_retention="24h", cache_salt="s" * 256,
+    response_format={"type": "json_schema", "json_schema": {**SCHEMA, "strict": None, "description": None}},
 )  # fmt: skip
 
 
@@ -124,6 +92,15 @@ FULL_TEXT = text(
         (TEXT, text(prompt=[1, 2])),
         (TEXT, text(prompt=[[1], [2, 3]])),
         (TEXT, text(prompt=list(range(5000)))),
+        (TEXT, text(regex="a+", response_format={"type": "text"})),
+        (TEXT, text(grammar='root ::= "a"')),
+        (TEXT, text(response_format={"type": "json_object", "schema": {}})),
+        (CHAT, chat(tools=[TOOL], tool_choice={"type": "function", "function": {"name": "f"}})),
+        (
+            CHAT,
+            chat(tools=[{"type": "function", "function": {"name": "f", "parameters": None, "strict": None}}]),
+        ),
+        (CHAT, chat(functions=[{"name": "f"}], function_call={"name": "f"})),
         ("createEngineCompletion", {"prompt": "a"}),
         ("createEngineCompletion", text(prompt="a")),
         ("createEngineChatCompletion", {"messages": [HELLO]}),
@@ -194,15 +171,25 @@ def test_a_bad_completion_body_gets_openais_words(
         (said(role="user", content=[{}]), missing("messages[1].content[0].type")),
         (said(role="user", content=[{"type": "text"}]), missing("messages[1].content[0].text")),
         (said(role="user", content=[{"type": "text", "text": 1}]), bad_type("messages[1].content[0].text", "a string", "an integer")),
-        (said(role="user", content=[{"type": "x", "text": ""}]), ("Invalid value: 'x'. Supported values are: 'text'.", "messages[1].content[0].type", "invalid_value")),
-        (said(role="user", content=[{"type": "image_url", "image_url": {"url": "x"}}]), unserved_value("messages[1].content[0].type", "'image_url'", "The loaded models read text only.")),
+        (said(role="system", content=[{"type": "x", "text": ""}]), ("Invalid value: 'x'. Supported values are: 'text'.", "messages[1].content[0].type", "invalid_value")),
+        (said(role="user", content=[{"type": "x", "text": ""}]), ("Invalid value: 'x'. Supported values are: 'text', 'image_url', and 'input_audio'.", "messages[1].content[0].type", "invalid_value")),
+        (said(role="system", content=[{"type": "image_url", "image_url": {"url": "x"}}]), unserved_value("messages[1].content[0].type", "'image_url'", TEXT_ONLY)),
+        (said(role="user", content=[{"type": "file", "file": {}}]), unserved_value("messages[1].content[0].type", "'file'", "This version of llmatic reads no files.")),
+        (said(role="user", content=[{"type": "image_url", "image_url": "x"}]), bad_type("messages[1].content[0].image_url", "an object", "a string")),
+        (said(role="user", content=[{"type": "image_url", "image_url": {}}]), missing("messages[1].content[0].image_url.url")),
+        (said(role="user", content=[{"type": "input_audio", "input_audio": {"data": "x", "format": "ogg"}}]), ("Invalid value: 'ogg'. Supported values are: 'wav' and 'mp3'.", "messages[1].content[0].input_audio.format", "invalid_value")),
         (said(role="user", content=[{"type": "text", "text": "", "extra": 1}]), ("Unknown parameter: 'messages[1].content[0].extra'.", "messages[1].content[0].extra", "unknown_parameter")),
         (said(role="user", content="x", extra=1), ("Unknown parameter: 'messages[1].extra'.", "messages[1].extra", "unknown_parameter")),
         (said(role="user", content="x", name=""), ("Invalid 'messages[1].name': empty string. Expected a string with minimum length 1, but got an empty string instead.", "messages[1].name", "empty_string")),
         (said(role="user", content="x", name="a b"), ("Invalid 'messages[1].name': string does not match pattern. Expected a string that matches the pattern '^[^\\s<|\\\\/>]+$'.", "messages[1].name", "invalid_value")),
         (said(role="user", content="x", name="a" * 65), ("Invalid 'messages[1].name': string too long. Expected a string with maximum length 64, but got a string with length 65 instead.", "messages[1].name", "string_above_max_length")),
-        (said(role="assistant", content="x", tool_calls=[]), unserved("messages[1].tool_calls", NO_TOOLS)),
-        (said(role="assistant", content="x", refusal="no"), unserved("messages[1].refusal", "No model here answers with refusals.")),
+        (said(role="assistant", content="x", tool_calls=[]), empty_array("messages[1].tool_calls")),
+        (said(role="assistant", content="x", tool_calls="x"), bad_type("messages[1].tool_calls", "an array of objects", "a string")),
+        (said(role="assistant", tool_calls=[{**CALL, "type": "custom"}]), unserved_value("messages[1].tool_calls[0].type", "'custom'", NO_CUSTOM)),
+        (said(role="assistant", tool_calls=[{**CALL, "function": {"name": "f", "arguments": {}}}]), bad_type("messages[1].tool_calls[0].function.arguments", "a string", "an object")),
+        (said(role="assistant", tool_calls=[{**CALL, "function": {"name": "a b", "arguments": ""}}]), ("Invalid 'messages[1].tool_calls[0].function.name': string does not match pattern. Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'.", "messages[1].tool_calls[0].function.name", "invalid_value")),
+        (said(role="assistant", function_call="f"), bad_type("messages[1].function_call", "an object", "a string")),
+        (said(role="assistant", content="x", refusal=7), bad_type("messages[1].refusal", "a string", "an integer")),
         (chat(max_tokens=0), out_of_range("max_tokens", "integer", ">= 1", "0")),
         (chat(max_completion_tokens="5"), bad_type("max_completion_tokens", "an integer", "a string")),
         (chat(max_tokens=1.5), bad_type("max_tokens", "an integer", "a decimal number")),
@@ -256,25 +243,20 @@ def test_a_bad_chat_body_gets_openais_words(
 @pytest.mark.parametrize(
     ("fields", "error"),
     [
-        ({"tools": [{"type": "function"}]}, unserved("tools", NO_TOOLS)),
-        ({"tools": [], "tool_choice": "auto"}, unserved("tools", NO_TOOLS)),
+        ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, unserved_value("tools[0].type", "'custom'", NO_CUSTOM)),
+        ({"tools": [TOOL], "tool_choice": {"type": "custom", "custom": {"name": "f"}}}, unserved_value("tool_choice.type", "'custom'", NO_CUSTOM)),
         ({"tool_choice": "none"}, ("Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified.", "tool_choice", None)),
         ({"parallel_tool_calls": False}, ("Invalid value for 'parallel_tool_calls': 'parallel_tool_calls' is only allowed when 'tools' are specified.", "parallel_tool_calls", None)),
-        ({"functions": [{}]}, unserved("functions", "This version of llmatic does not call functions.")),
         ({"function_call": "auto"}, ("Invalid value for 'function_call': 'function_call' is only allowed when 'functions' are specified.", "function_call", None)),
         ({"audio": {}}, unserved("audio", "The loaded models write text only.")),
-        ({"prediction": {"type": "content", "content": [{"type": "image_url", "image_url": {"url": "u"}}]}}, unserved_value("prediction.content[0].type", "'image_url'", "The loaded models read text only.")),
+        ({"prediction": {"type": "content", "content": [{"type": "image_url", "image_url": {"url": "u"}}]}}, unserved_value("prediction.content[0].type", "'image_url'", TEXT_ONLY)),
         ({"web_search_options": {}}, unserved("web_search_options", "This server does not search the web.")),
         ({"moderation": {}}, unserved("moderation", "This version of llmatic does not moderate.")),
         ({"prompt_cache_options": {"mode": "explicit"}}, unserved_value("prompt_cache_options.mode", "'explicit'", "Every beginning of a prompt is kept for reuse; to share it with nobody, send a 'cache_salt' of your own.")),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": "t", "prompt_cache_breakpoint": {"mode": "explicit"}}]}]}, unserved("messages[0].content[0].prompt_cache_breakpoint", "Every beginning of a prompt can be reused here without a mark.")),
-        ({"response_format": {"type": "json_schema", "json_schema": {}}}, unserved_value("response_format.type", "'json_schema'", "This version of llmatic does not constrain the output to JSON.")),
-        ({"response_format": {}}, missing("response_format.type")),
-        ({"response_format": "json"}, bad_type("response_format", "an object", "a string")),
         ({"store": True}, unserved_value("store", "true", "Completions are not stored by this version of llmatic.")),
         ({"store": "yes"}, bad_type("store", "a boolean", "a string")),
         ({"modalities": ["text", "audio"]}, unserved_value("modalities[1]", "'audio'", "The loaded models write text only.")),
-        ({"reasoning_effort": "high"}, unserved_value("reasoning_effort", "'high'", "The model's template may offer a switch of its own, to be set in 'chat_template_kwargs'.")),
         ({"verbosity": "low"}, unserved_value("verbosity", "'low'", "Ask for short or long answers in a message instead.")),
     ],
 )  # fmt: skip
@@ -290,6 +272,7 @@ def test_what_is_not_served_is_refused_by_name(
         ({"foo": 1}, "you must provide a model parameter"),
         ({"model": "m", "foo": 1}, "Missing required parameter: 'messages'."),
         (chat(foo=1, n="x", tools=[]), "Unrecognized request argument supplied: foo"),
+        (chat(tools="x", tool_choice="y"), "Invalid type for 'tools'"),
         (chat(temperature=9, n=0), "Invalid 'n': integer below minimum value."),
         (chat(tools=[], stop=7), "Invalid type for 'stop'"),
         (chat(messages=[{"role": "x"}, {}], n=0), "Invalid value: 'x'."),
@@ -336,6 +319,28 @@ def test_unknown_fields_can_be_ignored(lenient: Contract) -> None:
         "messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}],
         "stream": True,
         "stream_options": {},
+    }
+
+
+def test_unknown_fields_of_tools_can_be_ignored(lenient: Contract) -> None:
+    named = {"type": "function", "function": {"name": "f"}}
+    body = chat(
+        tools=[{**TOOL, "x": 1}, {"type": "function", "function": {**TOOL["function"], "x": 1}}],
+        tool_choice={**named, "function": {"name": "f", "x": 1}},
+        response_format={"type": "json_object", "x": 1},
+        grammar={"syntax": "gbnf", "definition": "g", "x": 1},
+    )
+    body["messages"] += [{"role": "assistant", "tool_calls": [{**CALL, "x": 1}]}]
+    with pytest.raises(InvalidRequest, match="is only allowed without"):
+        lenient.check(CHAT, body)
+    del body["response_format"]
+    checked = lenient.check(CHAT, body)
+    assert checked["tools"] == [TOOL, TOOL]
+    assert checked["tool_choice"] == named
+    assert checked["grammar"] == {"syntax": "gbnf", "definition": "g"}
+    assert checked["messages"][1]["tool_calls"] == [CALL]
+    assert lenient.check(CHAT, chat(response_format={"type": "text", "x": 1}))["response_format"] == {
+        "type": "text"
     }
 
 

@@ -28,7 +28,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_list(folder: Path) -> None:
     head, model, legal, big = run("list", "--config", folder / "config.yaml").stdout.splitlines()
     assert head.split()[-3:] == ["BASE", "ADAPTERS", "DRAFT"]
-    assert legal.split() == ["legal", "llama", "-", "-", "no", "no", "-", "m", "lora.gguf,", "tone.gguf", "-"]
+    assert legal.split()[:6] == ["legal", "llama", "-", "-", "no", "no"]
+    assert legal.split()[-4:] == ["m", "lora.gguf,", "tone.gguf", "-"]
     assert model.split()[-3:] == ["-", "-", "-"]
     assert big.split()[-1] == "m"
 

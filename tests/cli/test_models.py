@@ -35,7 +35,7 @@ def run_json(*arguments: object) -> Any:
 
 def test_list(config: Path) -> None:
     lines = run("list", "--config", config).stdout.splitlines()
-    assert lines[0].split() == ["ID", "ENGINE", "SOURCE", "SIZE", "HERE", "PRELOAD", "ALIASES"]
+    assert lines[0].split() == ["ID", "ENGINE", "SOURCE", "SIZE", "HERE", "PRELOAD", "CAN", "ALIASES"]
     assert [line.split()[0] for line in lines[1:]] == ["llmatic-tiny", "away", "missing"]
     assert lines[1].endswith("gpt-4o-mini, tiny")
     assert lines[2].split()[3:5] == ["-", "no"]
@@ -46,7 +46,7 @@ def test_list_as_json(config: Path) -> None:
     assert rows[0]["here"] is True
     assert rows[1] == {
         "id": "away", "engine": "llama", "source": "hf:org/repo/file.gguf", "size": None, "here": False,
-        "preload": False, "aliases": [], "base": None, "adapters": [], "draft": None,
+        "preload": False, "can": ["completion"], "aliases": [], "base": None, "adapters": [], "draft": None,
     }  # fmt: skip
 
 
@@ -66,7 +66,14 @@ def test_show_resolves_aliases_and_shows_defaults(config: Path) -> None:
 def test_show_has_the_configurations_keys(config: Path) -> None:
     from llmatic.config.keys import MODEL
 
-    assert set(run_json("show", "away", "--config", config)) == {*MODEL, "id", "file"}
+    assert set(run_json("show", "away", "--config", config)) == {*MODEL, "id", "file", "capabilities"}
+
+
+def test_show_says_what_the_model_can(config: Path) -> None:
+    can = run_json("show", "tiny", "--config", config)["capabilities"]
+    assert (can["chat"], can["completion"], can["vision"], can["parallel"]) == (True, True, False, 4)
+    assert run_json("show", "away", "--config", config)["capabilities"]["chat"] is None
+    assert "capabilities:     chat, completion" in run("show", "tiny", "--config", config).stdout
 
 
 def test_check_reports_each_model_and_fails_if_one_is_not_usable(config: Path) -> None:
@@ -76,6 +83,7 @@ def test_check_reports_each_model_and_fails_if_one_is_not_usable(config: Path) -
     assert "missing: not usable" in result.stdout
     tiny, away, missing = run_json("check", "--config", config)
     assert (tiny["facts"]["architecture"], tiny["facts"]["chat template"]) == ("llama", "compiles")
+    assert {"chat", "completion"} <= set(tiny["facts"]["can"])
     assert away["notes"] == ["not downloaded yet; that happens when the model is first loaded"]
     assert missing["problems"] == [f"the file {config.parent}/missing.gguf does not exist"]
 
@@ -93,6 +101,10 @@ def test_check_one_model(config: Path) -> None:
             "chat template, line 1: Expected an expression",
         ),
         ("source: builtin:llmatic-tiny, chat_template: chatlm", "'chatlm' is no builtin template (chatml)"),
+        (
+            "source: builtin:llmatic-tiny, chat_format: hermess",
+            "chat_format: 'hermess' is not known; did you mean 'hermes'?",
+        ),
         ("source: builtin:tiny", "no embedded model is called 'tiny'"),
         ("source: builtin:llmatic-tiny, options: {bach: 1}", "has no option 'bach'; did you mean 'batch'?"),
         ("source: x, engine: lama", "Unknown engine 'lama'. Did you mean 'llama'?"),

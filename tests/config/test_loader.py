@@ -98,6 +98,27 @@ def test_sources_are_relative_to_the_file(
     assert spec.source == expected.format(base=tmp_path, home="/home/me")
 
 
+def test_projectors_are_found_as_sources_are(tmp_path: Path) -> None:
+    assert model(tmp_path, "projector: mm/proj.gguf").projector == f"{tmp_path}/mm/proj.gguf"
+    assert model(tmp_path, "projector: hf:org/repo/mm.gguf").projector == "hf:org/repo/mm.gguf"
+    assert model(tmp_path, "parallel: 1").projector is None
+
+
+@pytest.mark.parametrize(
+    "host", ["http://example.org", "example.org/path", "a b", "EXAMPLE.ORG", "*.*", "x:y"]
+)
+def test_hosts_of_media_that_are_none(tmp_path: Path, host: str) -> None:
+    with pytest.raises(ConfigError, match="is no host"):
+        load(tmp_path, f"media: {{hosts: ['{host}']}}")
+
+
+def test_the_media_section(tmp_path: Path) -> None:
+    text = "media: {hosts: [example.org, '*.example.net', 'a.b:8080', '[::1]:80', '*'], max_bytes: 1MiB, timeout_s: 2s}"
+    media = load(tmp_path, text).media
+    assert media.hosts == ("example.org", "*.example.net", "a.b:8080", "[::1]:80", "*")
+    assert (media.max_bytes, media.timeout_s, media.allow_private) == (1 << 20, 2.0, False)
+
+
 def test_template_files_are_relative_to_the_file(tmp_path: Path) -> None:
     assert model(tmp_path, "chat_template: t/own.jinja").chat_template == f"{tmp_path}/t/own.jinja"
     assert model(tmp_path, "chat_template: chatml").chat_template == "chatml"

@@ -6,10 +6,19 @@ from typing import Any
 import pytest
 
 from llmatic.config import ModelSpec
-from llmatic.core.errors import ConfigError, ContextLengthExceeded, EngineFailed, LlmaticError, QueueFull
+from llmatic.core.errors import (
+    ConfigError,
+    ContextLengthExceeded,
+    EngineFailed,
+    InvalidRequest,
+    LlmaticError,
+    QueueFull,
+)
 from llmatic.core.ports import StepEngine
 from llmatic.core.types import (
+    CallDelta,
     ChatPrompt,
+    Constraint,
     Delta,
     Event,
     Finished,
@@ -18,6 +27,7 @@ from llmatic.core.types import (
     Started,
     TextPrompt,
     TokenPrompt,
+    ToolUse,
 )
 from llmatic.engines.fake import FakeEngine
 
@@ -133,3 +143,60 @@ async def test_as_a_step_engine_every_request_ends_once() -> None:
     rest = [seen.get() for _ in range(seen.qsize())]
     failed = [name for name, event in rest if isinstance(event, EngineFailed)]
     assert failed == ["waits"]
+
+
+CALLS = [{"name": "f", "arguments": {"city": "Paris"}}, {"name": "g", "arguments": "{", "id": "own"}]
+
+
+def chat(mode: Any = "auto", **fields: Any) -> ChatPrompt:
+    definitions = tuple({"type": "function", "function": {"name": name}} for name in "fg")
+    return ChatPrompt(({"role": "user", "content": "a b"},), tools=ToolUse(definitions, mode, **fields))
+
+
+def called(events: list[Event]) -> list[CallDelta]:
+    return [call for event in events if isinstance(event, Delta) for call in event.calls]
+
+
+async def test_it_thinks_and_calls_as_it_is_told() -> None:
+    events = await say(fake=engine(reasoning="hm ok", calls=CALLS), prompt=chat())
+    assert "".join(e.reasoning for e in events if isinstance(e, Delta)) == "hm ok"
+    made = called(events)
+    assert [(call.index, call.name, call.id) for call in made if call.name] == [(0, "f", ""), (1, "g", "own")]
+    assert "".join(call.arguments for call in made if call.index == 0) == '{"city":"Paris"}'
+    assert (text(events), reasons(events)) == ("", ["tool_calls"])
+    last = events[-1]
+    assert isinstance(last, Finished)
+    assert last.usage.n_reasoning_tokens == 2
+
+
+async def test_it_keeps_to_what_may_be_called() -> None:
+    fake = engine(calls=CALLS, text="first")
+    events = await say(fake=fake, prompt=chat(is_parallel=False))
+    assert [call.name for call in called(events) if call.name] == ["f"]
+    assert text(events) == "first"
+    events = await say(fake=fake, prompt=chat("required", allowed=("g",)))
+    assert [call.name for call in called(events) if call.name] == ["g"]
+    assert not called(await say(fake=fake, prompt=ChatPrompt(({"role": "user", "content": "a"},))))
+
+
+async def test_calls_and_thoughts_are_cut_off_like_text() -> None:
+    fake = engine(calls=CALLS, reasoning="one two three")
+    events = await say(fake=fake, prompt=chat(), max_tokens=5)
+    assert (reasons(events), len(called(events))) == (["length"], 2)
+    events = await say(fake=fake, prompt=chat(), max_tokens=2)
+    assert (reasons(events), len(called(events))) == (["length"], 0)
+    events = await say(fake=fake, prompt=chat(), reasoning_budget=1)
+    assert "".join(e.reasoning for e in events if isinstance(e, Delta)) == "one"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"constraint": Constraint("regex", "a", param="regex")}, "regex"),
+        ({"prompt": chat("required")}, "tool_choice"),
+    ],
+)
+async def test_it_refuses_what_it_cannot_keep_to(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        await say(**fields)
+    assert refused.value.param == param

@@ -1,6 +1,6 @@
 """Gathering events into whole choices."""
 
-from llmatic.core.types import Delta, Finished, Usage
+from llmatic.core.types import CallDelta, Delta, Finished, Usage
 from llmatic.services.choices import Folding
 
 
@@ -14,6 +14,20 @@ def test_deltas_of_a_choice_are_joined_in_order() -> None:
         (1, "bB", "length"),
     ]
     assert folding.usage() == Usage(1, 4)
+
+
+def test_thoughts_and_calls_are_kept_apart() -> None:
+    folding = Folding(n_prompts=1, n_generated=1, n_returned=1)
+    folding.add([(0, Delta(0, "", 1, reasoning="h")), (0, Delta(0, "t", 1, reasoning="m"))])
+    folding.add([(0, Delta(0, "", 1, calls=(CallDelta(0, "f", "id"), CallDelta(0, arguments="{"))))])
+    folding.add(
+        [(0, Delta(0, "", 1, calls=(CallDelta(1, "g", arguments="{}"), CallDelta(0, arguments="}"))))]
+    )
+    folding.add([(0, Delta(0, "", 1, finish_reason="tool_calls")), (0, Finished(Usage(1, 5)))])
+    (choice,) = folding.choices()
+    assert (choice.reasoning, choice.text, choice.finish_reason) == ("hm", "t", "tool_calls")
+    calls = [(call.name, call.id, call.arguments) for call in choice.calls.values()]
+    assert calls == [("f", "id", "{}"), ("g", "", "{}")]
 
 
 def test_best_are_ranked_by_mean_log_probability() -> None:

@@ -110,4 +110,5 @@ async def test_running_calls_can_be_given_up(pool: FakePool) -> None:
 
 
 async def test_total() -> None:
-    assert total([Usage(1, 2, 3, 4, 5), Usage(10, 20, 30, 40, 50)]) == Usage(11, 22, 33, 44, 55)
+    ones, tens = Usage(1, 2, 3, 4, 5, 6, 7, 8), Usage(10, 20, 30, 40, 50, 60, 70, 80)
+    assert total([ones, tens]) == Usage(11, 22, 33, 44, 55, 66, 77, 88)

@@ -10,6 +10,7 @@ from llmatic.services.parameters import (
     chat_limit,
     completion_limit,
     min_tokens,
+    reasoning_budget,
     sampling_params,
     stop_texts,
 )
@@ -64,6 +65,20 @@ def test_limits() -> None:
     assert chat_limit({"max_completion_tokens": 4}, {"max_tokens": 50}) == 4
     with pytest.raises(InvalidRequest):
         chat_limit({"max_tokens": 3, "max_completion_tokens": 3}, {})
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, None),
+        ({"thinking_budget_tokens": -1}, None),
+        ({"thinking_budget_tokens": 0}, 0),
+        ({"thinking_token_budget": 7}, 7),
+        ({"thinking_budget_tokens": -1, "thinking_token_budget": 7}, None),
+    ],
+)
+def test_reasoning_budget(body: dict[str, Any], expected: int | None) -> None:
+    assert reasoning_budget(body) == expected
 
 
 def test_min_tokens_of_the_request_come_before_those_of_the_model() -> None:

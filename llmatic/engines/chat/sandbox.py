@@ -3,13 +3,14 @@
 Owns what a template may do and how much of it: transformers' dialect (raise_exception, strftime_now,
 tojson, break/continue, generation tags) inside Jinja's immutable sandbox, with a budget of steps and
 characters for each rendering, because a template comes with a downloaded model and must not be able to
-hang the engine or eat its memory. Never reads files and never knows what a message is. A compiled
-template may be rendered by several threads at once: the budget lives in the rendering's own context.
+hang the engine or eat its memory. A template may append to lists of its own making, never to what it is
+given. Never reads files and never knows what a message is. A compiled template may be rendered by several
+threads at once: the budget lives in the rendering's own context.
 """
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
 from typing import Any, NoReturn
 
@@ -25,7 +26,14 @@ MAX_INTEGER_ARGUMENT = 1_000_000
 BUDGET = "llmatic budget"  # not an identifier, so that no template can name it
 RANGE_LIMIT = 100_000
 _SIZED_FILTERS = ("batch", "center", "indent", "round", "slice", "tojson", "truncate", "wordwrap")
+_OF_OWN_LISTS = ("append", "pop")
 _WIDE = re.compile(r"[0-9]{6,}")
+
+
+class Given(list[Any]):
+    """A list that a template was given, in an environment where it may change its own."""
+
+    __slots__ = ()
 
 
 class TemplateRaised(TemplateError):
@@ -82,6 +90,13 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
     """Jinja's immutable sandbox with a budget on calls, loops, operators and output."""
 
     intercepted_binops = frozenset({"+", "*", "**", "%"})
+    has_own_lists = False
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """As Jinja has it, but lists that are not `Given` may be appended to if `has_own_lists`."""
+        if self.has_own_lists and type(obj) is list and attr in _OF_OWN_LISTS:
+            return True
+        return super().is_safe_attribute(obj, attr, value)
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         """Call from a template: costs a step and the length of what is passed in."""
@@ -129,14 +144,18 @@ def compile_template(environment: Environment, source: str) -> tuple[Template, s
     return Template.from_code(environment, code, environment.make_globals(None)), free_names
 
 
-def make_environment() -> ChatEnvironment:
-    """A fresh environment with transformers' settings, filters and functions."""
+def make_environment(*, has_own_lists: bool = False) -> ChatEnvironment:
+    """A fresh environment with transformers' settings, filters and functions.
+
+    `has_own_lists`: templates may append to lists; every list passed to them must be `Given`.
+    """
     environment = ChatEnvironment(
         trim_blocks=True,
         lstrip_blocks=True,
         extensions=[LoopControlExtension, GenerationTag],
         finalize=_finalize,
     )
+    environment.has_own_lists = has_own_lists
     environment.filters["tojson"] = _tojson
     environment.filters["replace"] = _replace
     environment.filters["format"] = _format
@@ -147,6 +166,13 @@ def make_environment() -> ChatEnvironment:
     environment.globals["range"] = _range
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": False}
     return environment
+
+
+def given(value: Any) -> Any:
+    """`value` with every list in it `Given`."""
+    if isinstance(value, Mapping):
+        return {key: given(item) for key, item in value.items()}
+    return Given(map(given, value)) if isinstance(value, list | tuple) else value
 
 
 def _check_product(budget: Budget, operator: str, left: Any, right: Any) -> None:
@@ -179,8 +205,20 @@ def _tojson(
 ) -> str:
     """As transformers writes it: no HTML escapes, which Jinja's own filter would add."""
     return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+        default=_listed,
     )
+
+
+def _listed(value: Any) -> list[Any]:
+    """What `map` and its like made, for `tojson`."""
+    if isinstance(value, Iterator):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is not JSON serializable")
 
 
 def _replace(text: Any, old: str, new: str, count: int = -1) -> str:

@@ -5,6 +5,7 @@ tokenises: markup that a user typed into a message comes out as plain text among
 telling the two apart is the engine's duty. Pure: time comes in as an argument; usable from any thread.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ from jinja2 import TemplateError, TemplateSyntaxError
 from jinja2.exceptions import SecurityError, UndefinedError
 
 from llmatic.core.errors import ConfigError, InvalidRequest
+from llmatic.engines.chat.plain_tools import plain_tools
 from llmatic.engines.chat.sandbox import (
     BUDGET,
     Budget,
     BudgetExceeded,
     TemplateRaised,
     compile_template,
+    given,
     make_environment,
 )
 
@@ -39,6 +42,7 @@ RESERVED = frozenset(
 )
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 _STRFTIME_WIDTH = re.compile(r"%[^A-Za-z%]*[0-9]{3,}")
+_APPENDS = re.compile(r"\.\s*append\s*\(")
 _PROBE = "needle7261"
 _PROBE_STEPS = 50_000
 _PROBE_TIME = datetime(2024, 7, 26, tzinfo=UTC)
@@ -46,6 +50,14 @@ _PROBE_TIME = datetime(2024, 7, 26, tzinfo=UTC)
 
 class InvalidTemplate(ConfigError):
     """The template does not compile; the message says where."""
+
+
+class _BrokeDown(Exception):
+    """The template failed without meaning to; `refusal` says so to the client."""
+
+    def __init__(self, refusal: InvalidRequest) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +74,16 @@ _DIALECTS = tuple(_Dialect(parts, empty) for parts in (False, True) for empty in
 class ChatTemplate:
     """One compiled template.
 
-    `bos` and `eos` are the texts of the model's own tokens ("" if it has none).
+    `bos` and `eos` are the texts of the model's own tokens ("" if it has none). `source` is its text.
     """
 
     def __init__(self, source: str, *, bos: str, eos: str, name: str = "chat template") -> None:
         """Compile `source`. Raises InvalidTemplate, naming `name` and the line at fault."""
         if len(source) > MAX_SOURCE_CHARACTERS:
             raise InvalidTemplate(f"{name}: longer than {MAX_SOURCE_CHARACTERS} characters")
-        environment = make_environment()
+        self.source = source
+        self._has_own_lists = _APPENDS.search(source) is not None
+        environment = make_environment(has_own_lists=self._has_own_lists)
         try:
             self._template, self._free_names = compile_template(environment, source)
         except TemplateSyntaxError as error:
@@ -79,14 +93,22 @@ class ChatTemplate:
         self._bos = bos
         self._eos = eos
         self._reserved = RESERVED | environment.globals.keys()
-        self._knows_developer = "developer" in source
+        self._knows_developer = False
         self._dialect = self._find_dialect()
+        self._knows_developer = "developer" in source
+        self._knows_developer = self._knows_developer and self._repeats("developer")
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names that the template takes from outside or sets itself, reserved ones left out."""
+        return frozenset(self._free_names) - self._reserved
 
     def render(
         self,
         messages: Sequence[Mapping[str, Any]],
         /,
         *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
         add_generation_prompt: bool = True,
         now: datetime,
         template_kwargs: Mapping[str, Any] | None = None,
@@ -94,14 +116,46 @@ class ChatTemplate:
     ) -> str:
         """The prompt's text for `messages`, as OpenAI's API takes them, with text content only.
 
-        `now` is what strftime_now tells the template. `template_kwargs` are the client's further names
-        for the template (enable_thinking, date_string, …); `kwargs` are the same for callers that know
-        the names they pass. Raises InvalidRequest with the template's own message if the template refuses
-        the conversation, and for a name that is reserved or is no name at all.
+        `tools` are OpenAI's tool objects, which not every template presents. `now` is what strftime_now tells
+        the template. `template_kwargs` are the client's further names for the template (enable_thinking,
+        date_string, …); `kwargs` are the same for callers that know the names they pass.
+
+        Raises InvalidRequest with the template's own message if the template refuses the conversation, and
+        for a name that is reserved or is no name at all.
         """
         names = {**(template_kwargs or {}), **kwargs}
         self._check_names(names)
-        return self._render(messages, add_generation_prompt, now, names, self._dialect, Budget())
+        budget = Budget()
+        try:
+            return self._render(messages, tools, add_generation_prompt, now, names, self._dialect, budget)
+        except _BrokeDown as failure:
+            if tools:
+                tools = plain_tools(tools)
+                try:
+                    return self._render(
+                        messages, tools, add_generation_prompt, now, names, self._dialect, budget
+                    )
+                except _BrokeDown:
+                    pass  # the first failure is the one to tell
+            raise failure.refusal from failure
+
+    def attempt(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        /,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = True,
+        names: Mapping[str, Any] | None = None,
+    ) -> str | None:
+        """What the template makes of these messages on a fixed day and within few steps, None if nothing."""
+        budget = Budget(_PROBE_STEPS)
+        try:
+            return self._render(
+                messages, tools, add_generation_prompt, _PROBE_TIME, names or {}, self._dialect, budget
+            )
+        except (InvalidRequest, _BrokeDown):
+            return None
 
     def _check_names(self, names: Mapping[str, Any]) -> None:
         for name in names:
@@ -113,6 +167,7 @@ class ChatTemplate:
     def _render(
         self,
         messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None,
         add_generation_prompt: bool,
         now: datetime,
         extra: Mapping[str, Any],
@@ -120,10 +175,10 @@ class ChatTemplate:
         budget: Budget,
     ) -> str:
         names = {
-            **self._names_of_old(now),
+            **self._names_of_old(tools, now),
             **extra,
             "messages": [self._prepare(message, dialect) for message in messages],
-            "tools": [] if dialect.empty_tools else None,
+            "tools": list(tools) if tools else [] if dialect.empty_tools else None,
             "documents": None,
             "bos_token": self._bos,
             "eos_token": self._eos,
@@ -131,6 +186,8 @@ class ChatTemplate:
             "strftime_now": lambda form: _strftime(now, form),
             BUDGET: budget,
         }
+        if self._has_own_lists:
+            names = {name: given(value) for name, value in names.items()}
         pieces: list[str] = []
         try:
             for piece in self._template.generate(names):
@@ -140,7 +197,7 @@ class ChatTemplate:
             words = str(refusal.message or "The chat template refused these messages.")
             raise InvalidRequest(words, param="messages") from refusal
         except Exception as error:  # whatever a template can provoke is the request's failure, not ours
-            raise InvalidRequest(_explain(error), param="messages") from error
+            raise _BrokeDown(InvalidRequest(_explain(error), param="messages")) from error
         return "".join(pieces)
 
     def _prepare(self, message: Mapping[str, Any], dialect: _Dialect) -> dict[str, Any]:
@@ -157,23 +214,26 @@ class ChatTemplate:
                 prepared["content"] = "\n".join(text for text in texts if text is not None)
         return prepared
 
-    def _names_of_old(self, now: datetime) -> dict[str, Any]:
+    def _names_of_old(self, tools: Sequence[Mapping[str, Any]] | None, now: datetime) -> dict[str, Any]:
         """What Firefunction's template takes in place of `tools` and `strftime_now`."""
         if {"functions", "datetime"} <= self._free_names:
-            return {"functions": "", "datetime": now.strftime("%b %d %Y %H:%M:%S GMT")}
+            functions = json.dumps(tools, indent=4, ensure_ascii=False) if tools else ""
+            return {"functions": functions, "datetime": now.strftime("%b %d %Y %H:%M:%S GMT")}
         return {}
 
     def _find_dialect(self) -> _Dialect:
-        """The first dialect in which the template repeats a message; strings and no tools come first."""
-        probe = [{"role": "user", "content": _PROBE}]
+        """The first dialect in which the template repeats a message; text and no tools come first."""
         for dialect in _DIALECTS:
-            try:
-                text = self._render(probe, True, _PROBE_TIME, {}, dialect, Budget(_PROBE_STEPS))
-            except InvalidRequest:
-                continue
-            if _PROBE in text:
+            self._dialect = dialect
+            if self._repeats("user"):
                 return dialect
         return _DIALECTS[0]
+
+    def _repeats(self, role: str) -> bool:
+        """Whether a message of that role, if need be before a user's, comes out."""
+        probe = {"role": role, "content": _PROBE}
+        question = [] if role == "user" else [{"role": "user", "content": "?"}]
+        return _PROBE in (self.attempt([probe, *question]) or "")
 
 
 def _part_text(part: Any) -> str | None:

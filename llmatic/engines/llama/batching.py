@@ -1,14 +1,19 @@
 """How the rows of the next batch are shared out.
 
 Owns the order in which running sequences get rows: first those that write, a row each and one for every
-guess to check, then prompts, within the rows that the pace allows. Pure.
+guess to check, then prompts, within the rows that the pace allows. A batch holds rows of tokens or rows of
+embeddings, never both. Pure.
 """
 
 from collections.abc import Iterable
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from llmatic.core.types import Adapter
+from llmatic.engines.llama.media.rows import GridPart
 from llmatic.engines.llama.sequences import Sequence
 from llmatic.engines.llama.slots import Effect, slot_of
 
@@ -30,7 +35,8 @@ class Plan:
 
     Do `effects` first; decode with `adapters`. `samples`: (sequence, output row) to draw a token from; the
     rows of its drafts follow. `scores`: (sequence, position, output row), the row of a prompt's token at
-    `position`, which rates the next one.
+    `position`, which rates the next one. `rows`: what is decoded instead of `tokens` when a picture or sound
+    is read; not `is_causal`: each of them sees all. `grid`: where they stand, if not one behind the other.
     """
 
     effects: list[Effect] = field(default_factory=list)
@@ -42,6 +48,9 @@ class Plan:
     samples: list[tuple[Sequence, int]] = field(default_factory=list)
     scores: list[tuple[Sequence, int, int]] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
+    rows: list[NDArray[np.float32]] = field(default_factory=list)
+    is_causal: bool = True
+    grid: GridPart | None = None
 
     @property
     def n_prompt_rows(self) -> int:
@@ -67,6 +76,11 @@ class Plan:
         self.positions += range(start, start + part.n_rows)
         self.slots += [slot_of(sequence)] * part.n_rows
         self.parts.append(part)
+        span = sequence.span
+        if span is not None:
+            self.rows.append(span.rows.data[start - span.start : end - span.start])
+            self.is_causal = not span.rows.is_whole
+            self.grid = span.part(start, end)
         if sequence.is_scored:
             for position in range(max(start, group.n_scored), min(end, group.n_prompt - 1)):
                 self.scores.append((sequence, position, len(self.outputs)))
@@ -136,7 +150,7 @@ def share_writing(sequences: Ordered[Sequence], room: Room) -> list[Part]:
 
 def share_prompts(sequences: Iterable[Sequence], room: Room) -> list[Part]:
     """Prompts in their order; those that are short beside the room go first, in half of it at most."""
-    reading = [s for s in sequences if s.awaits is None and s.n_left > 1]
+    reading = [s for s in sequences if s.is_reading]
     n_short = room.n_rows // 4
     short = [s for s in reading if s.n_left <= n_short]
     if len(short) < len(reading) and reading[: len(short)] != short:
@@ -158,7 +172,7 @@ def share_prompts(sequences: Iterable[Sequence], room: Room) -> list[Part]:
 
 
 def _cut(sequence: Sequence, room: Room) -> int:
-    n_left = sequence.n_left
+    n_left = sequence.n_run
     n_rows = min(n_left, room.n_rows, room.n_cells)
     if sequence.is_scored:
         n_rows = min(n_rows, room.n_scored)
@@ -169,6 +183,17 @@ def _cut(sequence: Sequence, room: Room) -> int:
     if sequence.is_scored:
         room.n_scored -= n_rows
     return n_rows
+
+
+def share_rows(sequences: Ordered[Sequence], room: Room) -> list[Part]:
+    """Rows of pictures and sounds for sequences that come to some; those that belong together go alone."""
+    first = sequences[0]
+    assert first.span is not None
+    if first.span.rows.is_whole:
+        return [Part(first, first.n_run, is_prompt=True)] if first.n_run <= room.n_cells else []
+    if first.span.rows.is_atomic:
+        return share_prompts([first], room)
+    return share_prompts((s for s in sequences if s.span is not None and not s.span.rows.is_atomic), room)
 
 
 def fill(plan: Plan, parts: Ordered[Part], *, is_dense: bool) -> None:

@@ -49,20 +49,22 @@ def find_beginning(
             return sibling
     if sequence.index and sequence.group.n_to_score:
         return None
+    cut = sequence.group.cut
     n_usable = max(0, len(sequence.tokens) - n_rest)
-    n_saved = 0 if stored is None else stored(sequence.group.namespace, sequence.tokens[:n_usable])
+    n_saved = 0 if stored is None else cut(stored(sequence.group.namespace, sequence.tokens[:n_usable]))
     if not limits.can_fork:
         return Beginning(n_saved)
     match = slots.match(sequence)
-    n_held = 0 if match is None else min(match.n_tokens, n_usable)
+    n_held = 0 if match is None else cut(min(match.n_tokens, n_usable))
     if n_held < n_rest:  # it may have been computed in fewer rows
         n_held = 0
     leader, n_awaited = _leader(sequence, running, n_usable)
+    n_awaited = cut(n_awaited)
     slot = None if match is None else match.slot
     if leader is not None and n_awaited >= max(n_saved, n_held + N_WORTH):
         return Beginning(n_awaited, leader=leader)
     if n_saved >= n_held + N_WORTH:
-        n_held = n_held // limits.n_block * limits.n_block if limits.n_block else 0
+        n_held = _aligned(n_held, limits.n_block, cut)
         return Beginning(n_saved, slot if n_held else None, n_held=n_held)
     return Beginning(n_held, slot if n_held else None, n_held=n_held)
 
@@ -76,7 +78,18 @@ def _sibling(sequence: Sequence, n_rest: int) -> Beginning | None:
         return None
     if leader.n_indexed < n_prompt:
         return Beginning(n_prompt, leader=leader)
-    return Beginning(n_prompt - n_rest, leader.slot, n_held=n_prompt - n_rest)
+    n_shared = sequence.group.cut(n_prompt - n_rest)
+    return Beginning(n_shared, leader.slot, n_held=n_shared)
+
+
+def _aligned(n_tokens: int, n_block: int, cut: Callable[[int], int]) -> int:
+    """The most of `n_tokens` that ends with a block, and in no rows that are computed at once."""
+    while n_block and n_tokens:
+        n_whole = n_tokens // n_block * n_block
+        n_tokens = cut(n_whole)
+        if n_tokens == n_whole:
+            return n_whole
+    return 0
 
 
 def _leader(sequence: Sequence, running: Iterable[Sequence], n_usable: int) -> tuple[Sequence | None, int]:

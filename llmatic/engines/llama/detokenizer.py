@@ -17,7 +17,8 @@ from llmatic.core.types import TokenLogprob
 class TextStream:
     """Text of one choice, token by token.
 
-    `is_stopped` turns true when a stop string has been found; what follows it is dropped.
+    `is_stopped` turns true when a stop string has been found; what follows it is dropped. `is_pending`: the
+    last token ended within a character.
     """
 
     __slots__ = (
@@ -26,8 +27,8 @@ class TextStream:
         "_held",
         "_hold_back",
         "_n_released",
-        "_pending",
         "_stops",
+        "is_pending",
         "is_stopped",
     )
 
@@ -36,7 +37,7 @@ class TextStream:
         self._stops = tuple(stop for stop in stops if stop)
         self._hold_back = max(map(len, self._stops), default=1) - 1
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._pending = False
+        self.is_pending = False
         self._held = ""
         self._n_released = 0
         self._entries: deque[tuple[int, TokenLogprob]] = deque()
@@ -46,9 +47,9 @@ class TextStream:
         """Add a token's bytes (`text`: the same decoded, if whole UTF-8); returns what may go out."""
         if entry is not None:
             self._entries.append((self._n_released + len(self._held), entry))
-        if text is None or self._pending:
+        if text is None or self.is_pending:
             text = self._decoder.decode(piece)
-            self._pending = bool(self._decoder.getstate()[0])
+            self.is_pending = bool(self._decoder.getstate()[0])
         if not self._stops:
             self._n_released += len(text)
             return text
@@ -59,7 +60,7 @@ class TextStream:
         if self.is_stopped:
             return ""
         text = self._decoder.decode(b"", True)
-        self._pending = False
+        self.is_pending = False
         if self._stops:
             text = self._filter(text)
         if not self.is_stopped:

@@ -1,12 +1,14 @@
 """The llama.cpp engine: one loaded model, many requests at once.
 
-Owns two threads. The engine thread loads the model, owns its context and runs the steps; nothing else calls
-llama.cpp on that context, and llama.cpp's compute threads inherit its priority. The intake thread, at a
-lower priority, renders and tokenises. Requests and cancellations come in by an inbox that is read between
-steps; an idle engine sleeps on it. All events of a step leave in one call.
+Owns its threads. The engine thread loads the model, owns its context and runs the steps; nothing else calls
+llama.cpp on that context, and llama.cpp's compute threads inherit its priority. The intake thread, at a lower
+priority, renders and tokenises; a third one encodes pictures and sounds before. Requests and cancellations
+come in by an inbox that is read between steps; an idle engine sleeps on it. All events of a step leave in one
+call.
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import secrets
@@ -21,11 +23,13 @@ from llmatic.config import ModelSpec
 from llmatic.core.errors import EngineFailed, InvalidRequest, LlmaticError, QueueFull, RateLimited
 from llmatic.core.ports import StepEvents
 from llmatic.core.priority import nice_this_thread
-from llmatic.core.types import EngineInfo, Event, Finished, GenerationRequest
+from llmatic.core.types import ChatPrompt, EngineInfo, Event, Finished, GenerationRequest
 from llmatic.engines.llama.answers import Generation
 from llmatic.engines.llama.bridge import Bridge
 from llmatic.engines.llama.intake import Prepared
 from llmatic.engines.llama.loading import Loaded, Progress, load
+from llmatic.engines.llama.media.reader import Cancelled
+from llmatic.engines.llama.media.rows import Expansion
 from llmatic.engines.llama.stats import Rates, engine_stats
 
 _LOG = logging.getLogger(__name__)
@@ -64,6 +68,8 @@ class LlamaEngine:
             raise loaded
         self._loaded = loaded
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="intake", initializer=nice_this_thread)
+        self._seers = ThreadPoolExecutor(1, thread_name_prefix="media", initializer=nice_this_thread)
+        self._is_closing = False
 
     @property
     def info(self) -> EngineInfo:
@@ -89,7 +95,10 @@ class LlamaEngine:
         with self._ids_lock:
             self._n_preparing += 1
         try:
-            self._readers.submit(self._prepare, request, next(self._arrivals))
+            if isinstance(request.prompt, ChatPrompt) and request.prompt.media:
+                self._seers.submit(self._see, request, request.prompt, next(self._arrivals))
+            else:
+                self._readers.submit(self._prepare, request, next(self._arrivals))
         except RuntimeError:  # the executor is shut down
             self._on_step([(request.id, EngineFailed(_CLOSED))])
 
@@ -131,16 +140,42 @@ class LlamaEngine:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        # The intake thread reads the vocabulary, which dies with the model: it must be idle first.
+        # These threads use vocabulary and projector, which die with the model: they must be idle first.
+        self._is_closing = True
+        self._seers.shutdown(wait=True, cancel_futures=True)
         self._readers.shutdown(wait=True, cancel_futures=True)
         self._loaded.backend.interrupt()
         self._inbox.put(("close", None))
         self._thread.join()
 
-    def _prepare(self, request: GenerationRequest, arrival: int) -> None:
+    def _see(self, request: GenerationRequest, prompt: ChatPrompt, arrival: int) -> None:
+        """In the media thread."""
+        try:
+            media = self._loaded.media.read(
+                prompt, lambda: self._is_wanted(request.id), salt=request.cache_salt
+            )
+        except Cancelled:
+            pass
+        except LlmaticError as error:
+            self._inbox.put(("refuse", (request.id, error)))
+        except Exception:
+            _LOG.exception("the media of request %s could not be read", request.id)
+            failure = EngineFailed("The images or sounds of this request could not be read.")
+            self._inbox.put(("refuse", (request.id, failure)))
+        else:
+            with contextlib.suppress(RuntimeError):  # the executor is shut down
+                self._readers.submit(self._prepare, request, arrival, media)
+            return
+        with self._ids_lock:
+            self._n_preparing -= 1
+
+    def _is_wanted(self, request_id: str) -> bool:
+        return request_id in self._ids and not self._is_closing
+
+    def _prepare(self, request: GenerationRequest, arrival: int, media: tuple[Expansion, ...] = ()) -> None:
         """In the intake thread."""
         try:
-            prepared = self._loaded.intake.prepare(request, datetime.now())
+            prepared = self._loaded.intake.prepare(request, datetime.now(), media)
             if self._loaded.saved is not None:
                 self._loaded.saved.prefetch(prepared.namespace, prepared.prompt)
         except LlmaticError as error:
@@ -148,6 +183,9 @@ class LlamaEngine:
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
             _LOG.warning("request %s cannot be read: %s", request.id, error)
             self._inbox.put(("refuse", (request.id, InvalidRequest(f"The request cannot be read: {error}"))))
+        except Exception:
+            _LOG.exception("request %s could not be prepared", request.id)
+            self._inbox.put(("refuse", (request.id, EngineFailed("The request could not be prepared."))))
         else:
             self._inbox.put(("submit", (prepared, arrival)))
         with self._ids_lock:

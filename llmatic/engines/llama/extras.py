@@ -13,6 +13,8 @@ from llmatic.core.errors import ConfigError
 from llmatic.engines.llama.backend import Backend, DecodeResult, open_backend
 from llmatic.engines.llama.calibration import calibrate
 from llmatic.engines.llama.drafting.model import ModelDrafter, check_vocabulary
+from llmatic.engines.llama.media.projector import Projector
+from llmatic.engines.llama.media.reader import MediaLimits, MediaReader
 from llmatic.engines.llama.memory import total_bytes
 from llmatic.engines.llama.options import Options
 from llmatic.engines.llama.pace import Pace
@@ -24,7 +26,7 @@ from llmatic.engines.llama.tiers.disk import DiskStore
 from llmatic.engines.llama.tiers.layout import UnknownFormat
 from llmatic.engines.llama.tiers.store import StateStore
 from llmatic.hub import Progress
-from llmatic.sources import cache_dir, locate_draft
+from llmatic.sources import cache_dir, locate_draft, locate_projector
 
 _LOG = logging.getLogger(__name__)
 RAM_SHARE = 8
@@ -82,6 +84,36 @@ def open_drafter(
         draft.close()
         draft.model.close()
         raise
+
+
+def open_media(
+    spec: ModelSpec,
+    options: Options,
+    backend: Backend,
+    *,
+    n_context: int,
+    on_progress: Progress | None = None,
+) -> MediaReader:
+    """What reads pictures and sounds, or refuses them. Raises ConfigError."""
+    path = locate_projector(spec, on_progress=on_progress)
+    n_spare = default_threads() - (spec.threads or default_threads())
+    projector = None
+    if path is not None:
+        projector = Projector(
+            path,
+            backend.model,
+            n_threads=max(1, n_spare),
+            uses_gpu=spec.gpu_layers != 0,
+            max_rows=options.image_max_tokens,
+        )
+    limits = MediaLimits(
+        n_rows=n_context,
+        n_whole=backend.n_whole,
+        max_pixels=options.image_max_pixels,
+        max_audio_s=options.audio_max_s,
+        cache_bytes=options.media_cache_bytes,
+    )
+    return MediaReader(projector, limits)
 
 
 def _probe(backend: Backend) -> Codec | None:

@@ -13,6 +13,8 @@ from typing import Protocol
 from llmatic.core.errors import ContextLengthExceeded, InvalidRequest
 from llmatic.core.types import Adapter, ChatPrompt, GenerationRequest, SamplingParams
 from llmatic.engines.llama.drafting.lookup import Material
+from llmatic.engines.llama.forms import FREE, Form, Forms
+from llmatic.engines.llama.media.rows import Expansion, Span, splice
 from llmatic.engines.llama.prompt import PromptReader
 
 MAX_CHOICES = 128
@@ -37,7 +39,9 @@ class Prepared:
     """A checked request: `prompt` has 1 to n_context tokens and room for `max_tokens` behind them.
 
     `material`: what its answers may copy from. `adapters` are as their files are now. Requests of one
-    `namespace` may share what was computed.
+    `namespace` may share what was computed. `form`: what its answers look like. `spans`: where pictures and
+    sounds stand in the prompt, whose ids are negative there. `is_private`: what is computed of it serves
+    nobody else.
     """
 
     request: GenerationRequest
@@ -47,6 +51,14 @@ class Prepared:
     material: Material | None = None
     adapters: tuple[Adapter, ...] = ()
     namespace: bytes = b""
+    form: Form = FREE
+    spans: tuple[Span, ...] = ()
+    is_private: bool = False
+
+    @property
+    def text(self) -> tuple[int, ...]:
+        """The prompt without pictures and sounds."""
+        return tuple(token for token in self.prompt if token >= 0) if self.spans else self.prompt
 
 
 class Intake:
@@ -58,36 +70,54 @@ class Intake:
     def __init__(
         self,
         reader: PromptReader,
+        forms: Forms,
         adapters: AdapterNames,
         *,
         n_context: int,
         n_vocab: int,
         copies: bool = False,
+        shares_media: bool = True,
     ) -> None:
         self._reader = reader
+        self._forms = forms
         self._copies = copies
+        self._shares_media = shares_media
         self._adapters = adapters
         self._n_context = n_context
         self._n_vocab = n_vocab
 
-    def prepare(self, request: GenerationRequest, now: datetime) -> Prepared:
-        """Raises InvalidRequest or ContextLengthExceeded naming the field at fault."""
+    def prepare(
+        self, request: GenerationRequest, now: datetime, media: tuple[Expansion, ...] = ()
+    ) -> Prepared:
+        """`media`: what stands for each of the prompt's media.
+
+        Raises InvalidRequest or ContextLengthExceeded naming the field at fault.
+        """
         self._check(request)
         self._check_sampling(request.sampling)
-        prompt = tuple(self._reader.read(request.prompt, now))
+        reading = self._reader.read(request.prompt, now)
+        prompt, spans = splice(reading.segments, media) if media else (reading.ids, ())
         room = self._n_context - len(prompt)
         wanted = request.max_tokens
         if room < (1 if wanted is None else wanted):
             raise self._too_long(request, len(prompt))
-        echo = self._reader.echo(request.prompt, prompt) if request.echo else ""
+        echo = self._reader.echo(request.prompt, reading.ids) if request.echo else ""
         max_tokens = room if wanted is None else wanted
         prediction = self._reader.tokens(request.prediction) if request.prediction else ()
         may_copy = (self._copies or prediction) and max_tokens > 1
-        material = Material(prompt, prediction) if may_copy else None
+        material = Material(reading.ids, prediction) if may_copy else None
         adapters = self._adapters.pin(request.adapters)
         salt = request.cache_salt.encode()
         namespace = self._adapters.identity(adapters) + salt
-        return Prepared(request, prompt, max_tokens, echo, material, adapters, namespace)
+        if spans and request.echo and request.sampling.n_logprobs is not None:
+            raise InvalidRequest("Images and sounds have no log probabilities to echo.", param="echo")
+        is_private = bool(spans) and not self._shares_media
+        if is_private:
+            namespace += request.id.encode()
+        form = self._forms.read(request, rendered=reading.rendered, prefill=reading.prefill)
+        return Prepared(
+            request, prompt, max_tokens, echo, material, adapters, namespace, form, spans, is_private
+        )
 
     def _check(self, request: GenerationRequest) -> None:
         if not 1 <= request.n_choices <= MAX_CHOICES:

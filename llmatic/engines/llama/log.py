@@ -5,6 +5,7 @@ Owns the process's one log callback, because llama.cpp has one per process. Call
 
 import ctypes
 from collections import deque
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -27,6 +28,11 @@ def _callback() -> tuple[Any, deque[str]]:
 def silence() -> None:
     """Take llama.cpp's log; idempotent."""
     C.llama_log_set(_callback()[0], ctypes.c_void_p())
+
+
+def share_log(set_log: Callable[[Any, Any], None]) -> None:
+    """Take the log of a library beside llama.cpp, by its own function to set the callback."""
+    set_log(_callback()[0], ctypes.c_void_p())
 
 
 def last_lines() -> str:

@@ -16,6 +16,11 @@ Ids = NDArray[np.int64]
 _BLOCK = 64
 _LINES = 64
 _FEW = 64
+_FEW_BYTES = 512
+_BYTES = np.arange(256, dtype=np.uint8)[:, None]
+_PENALTIES: Floats = np.where(np.unpackbits(_BYTES, axis=1, bitorder="little") == 0, -np.inf, 0.0).astype(
+    np.float32
+)  # what each byte of a mask adds to the eight logits that it is about
 
 
 class BadLogits(Exception):
@@ -158,6 +163,24 @@ def largest(row: Floats, k: int) -> Ids:
         candidates = np.flatnonzero(row >= border)
     order = np.argsort(-row[candidates], kind="stable")[:k]
     return candidates[order]
+
+
+def allowed_ids(mask: NDArray[np.uint8]) -> Ids | None:
+    """The ids whose bits are set, ascending; None if they are too many to be worth naming.
+
+    `mask` has one bit per id, the lowest of a byte first.
+    """
+    if np.count_nonzero(mask) > _FEW_BYTES:
+        return None
+    places = np.flatnonzero(mask)
+    bits = np.unpackbits(mask[places], bitorder="little").reshape(-1, 8)
+    line, bit = bits.nonzero()
+    return places[line] * 8 + bit
+
+
+def strike_out(row: Floats, mask: NDArray[np.uint8]) -> None:
+    """Make every token impossible whose bit in `mask` is not set."""
+    row += _PENALTIES.take(mask, axis=0).reshape(-1)[: len(row)]
 
 
 def log_sum_exp(row: Floats, space: Workspace) -> float:

@@ -19,6 +19,7 @@ from llmatic.engines.llama.options import SPLIT_MODES, Options
 from llmatic.engines.llama.vocabulary import Vocabulary
 
 _HEAD_AND_TAIL_BYTES = 1 << 20
+_GRID_ROPES = (C.LLAMA_ROPE_TYPE_MROPE, C.LLAMA_ROPE_TYPE_IMROPE)
 
 
 class Model:
@@ -26,6 +27,8 @@ class Model:
 
     `can_fork`: sequences may share cells. It is False for recurrent and hybrid models, whose state is one
     lump per sequence. Sliding-window models are given a full-size cache, which makes them as the others.
+    `n_embd`: width of a row of embeddings. `has_grids`: rows of pictures have places instead of positions
+    (M-RoPE).
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class Model:
         self.size_bytes = int(C.llama_model_size(self.handle))
         self.description = self._read_description()
         self.can_fork = not (C.llama_model_is_recurrent(self.handle) or C.llama_model_is_hybrid(self.handle))
+        self.n_embd = int(C.llama_model_n_embd_inp(self.handle))
+        self.has_grids = int(C.llama_model_rope_type(self.handle)) in _GRID_ROPES
         template = C.llama_model_chat_template(self.handle, None)
         self.chat_template: str | None = template.decode("utf-8", "replace") if template else None
 

@@ -31,7 +31,9 @@ class Options:
     the cells that ended texts may hold for others; None: none on a CPU, half on a GPU. `cache_ram_bytes`,
     `cache_disk_bytes`: what saved texts may take; None: an eighth of the memory, 8 GiB at most. `cache_dir`
     None: below the user's cache. `speculation`: where guesses come from; "auto" is the draft model if there
-    is one, else the text itself.
+    is one, else the text itself. `media_cache_bytes`: what encoded pictures and sounds may take.
+    `image_max_pixels`, `audio_max_s`: longer and larger ones are refused. `image_max_tokens`: of a picture,
+    for models that let that vary; None: as the projector's file says.
     """
 
     main_gpu: int = 0
@@ -53,16 +55,35 @@ class Options:
     cache_disk_bytes: int = 0
     cache_dir: str | None = None
     speculation: str = "auto"
+    media_cache_bytes: int = 256 << 20
+    image_max_pixels: int = 40_000_000
+    image_max_tokens: int | None = None
+    audio_max_s: float = 600.0
 
-    def n_kept_share(self, gpu_layers: int | None) -> float:
-        """The share of the cells for ended texts: saving to memory costs a CPU next to nothing."""
+    def n_kept_share(self, gpu_layers: int | None, *, saves_all: bool = True) -> float:
+        """The share of the cells for ended texts: saving to memory costs a CPU next to nothing.
+
+        Not `saves_all`: what is computed of pictures cannot be saved.
+        """
         if self.cache_kept is not None:
             return self.cache_kept
-        return 0.5 if gpu_layers else 0.0
+        return 0.5 if gpu_layers or not saves_all else 0.0
 
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 65536
+
+
+def _is_number(value: Any, limit: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= limit
+
+
+def _minutes(value: Any) -> float | None:
+    """Seconds, from a second to a day: a number, or a text such as 90s or 10m."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value) if 1 <= value <= 86400 else None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h)", value) if isinstance(value, str) else None
+    return None if found is None else _minutes(float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]])
 
 
 def _size(value: Any) -> int | None:
@@ -105,6 +126,8 @@ _READ: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "cache_ram": ("cache_ram_bytes", lambda v: None if v is None else _size(v)),
     "cache_disk": ("cache_disk_bytes", _size),
     "speculation": ("speculation", _name),
+    "media_cache": ("media_cache_bytes", _size),
+    "audio_max": ("audio_max_s", lambda v: _minutes(v)),
     "tensor_split": ("tensor_split", tuple),
 }
 _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -121,6 +144,10 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "cache_disk": (lambda v: _size(v) is not None, "a size such as 20GiB; 0 for none"),
     "cache_dir": (lambda v: v is None or (isinstance(v, str) and v != ""), "a folder"),
     "speculation": (lambda v: _name(v) in SPECULATIONS, "one of " + ", ".join(SPECULATIONS)),
+    "media_cache": (lambda v: _size(v) is not None, "a size such as 256MiB; 0 for none"),
+    "image_max_pixels": (lambda v: _is_number(v, 1 << 30), "a number of pixels"),
+    "image_max_tokens": (lambda v: v is None or _is_count(v), "a number of tokens"),
+    "audio_max": (lambda v: _minutes(v) is not None, "a time such as 600s or 10m"),
     "mmap": (lambda v: v is None or isinstance(v, bool), "true or false"),
     "threads_batch": (lambda v: v is None or _is_count(v), "a number of threads"),
 }

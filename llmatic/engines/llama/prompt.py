@@ -3,60 +3,77 @@
 Owns the rules of tokenisation: where BOS goes, what markup means, how a chat is rendered. Pure; time comes in
 as an argument. Usable from any thread.
 
-Text inside chat messages cannot become a control token. Before rendering, every occurrence of a control
-token's text in a message or a template argument is replaced by a placeholder of private-use characters that
-occurs nowhere else; afterwards the rendered text is cut at the placeholders, the template's own parts are
-tokenised with markup, the replaced texts without. So a user who types "<|im_end|>" has written six ordinary
-characters and more, not the end of the turn. (A SentencePiece vocabulary may put a space before such a text.)
+Text that a client sends with a chat cannot become a control token: messages, tools, arguments and results of
+calls, arguments of the template. See `literals.py`: the template's own parts are tokenised with markup, typed
+control-token texts without. So a user who types "<|im_end|>" has written six ordinary characters and more,
+not the end of the turn. (A SentencePiece vocabulary may put a space before such a text.)
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from llmatic.core.errors import InvalidRequest
 from llmatic.core.types import ChatPrompt, InfillPrompt, Prompt, TextPrompt, TokenPrompt
+from llmatic.engines.chat.conversation import Conversation, Message, arrange
+from llmatic.engines.chat.effort import Efforts, find_efforts
+from llmatic.engines.chat.prefill import render_continued
+from llmatic.engines.chat.probing import find_traits
+from llmatic.engines.chat.template import ChatTemplate
+from llmatic.engines.chat.traits import Traits
+from llmatic.engines.chat.written import write_out
+from llmatic.engines.llama.literals import Literals, strings
 from llmatic.engines.llama.vocabulary import Vocabulary
 
-_OPEN, _CLOSE = "\ue000", "\ue001"
+Segment = tuple[int, ...] | int
 
 
-class Template(Protocol):
-    """A compiled chat template."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A prompt as the model is to read it.
 
-    def render(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        /,
-        *,
-        add_generation_prompt: bool = True,
-        now: datetime,
-        template_kwargs: Mapping[str, Any] | None = None,
-    ) -> str:
-        """The conversation as text. Raises InvalidRequest."""
-        ...
+    `ids`: at least one unless there are media; what stands for media is not among them. Of a chat, `rendered`
+    is the text up to `prefill`, placeholders in place of control-token texts that users typed, and `prefill`
+    the beginning of the answer, which is the end of the prompt. `segments`, if there are media: ids of text,
+    and indices of media, in order.
+    """
+
+    ids: tuple[int, ...]
+    rendered: str = ""
+    prefill: str = ""
+    segments: tuple[Segment, ...] = ()
 
 
 class PromptReader:
     """Turns the prompts of one model's requests into token ids."""
 
     def __init__(
-        self, vocabulary: Vocabulary, template: Template | None, *, template_error: str | None = None
+        self, vocabulary: Vocabulary, template: ChatTemplate | None, *, template_error: str | None = None
     ) -> None:
         """`template` None: chats are refused, with `template_error` if that says why."""
         self._vocabulary = vocabulary
         self._template = template
         self._template_error = template_error
+        self.traits = Traits() if template is None else find_traits(template)
+        self._efforts = Efforts() if template is None else find_efforts(template)
 
-    def read(self, prompt: Prompt, now: datetime) -> list[int]:
-        """At least one token id. Raises InvalidRequest naming the field at fault."""
+    def read(self, prompt: Prompt, now: datetime) -> Reading:
+        """What the model is to read. Raises InvalidRequest naming the field at fault."""
+        if isinstance(prompt, ChatPrompt):
+            try:
+                return self._read_chat(prompt, now)
+            except RecursionError:
+                raise InvalidRequest(
+                    "The request's values are nested too deeply.", param="messages"
+                ) from None
         if isinstance(prompt, TextPrompt):
-            return self._begin(self._vocabulary.tokenize(prompt.text, parse_special=True))
-        if isinstance(prompt, TokenPrompt):
-            return self._check_ids(prompt.token_ids)
-        if isinstance(prompt, InfillPrompt):
-            return self._read_infill(prompt)
-        return self._read_chat(prompt, now)
+            ids = self._begin(self._vocabulary.tokenize(prompt.text, parse_special=True))
+        elif isinstance(prompt, TokenPrompt):
+            ids = self._check_ids(prompt.token_ids)
+        else:
+            ids = self._read_infill(prompt)
+        return Reading(tuple(ids))
 
     def tokens(self, text: str) -> list[int]:
         """Plain text as the middle of an answer."""
@@ -103,71 +120,76 @@ class PromptReader:
         ids = [before, *prefix, after, *suffix, middle]
         return self._begin(ids) if vocabulary.add_bos else ids
 
-    def _read_chat(self, prompt: ChatPrompt, now: datetime) -> list[int]:
-        if self._template is None:
+    def _read_chat(self, prompt: ChatPrompt, now: datetime) -> Reading:
+        template = self._template
+        if template is None:
             why = self._template_error or "it has no chat template"
             raise InvalidRequest(f"This model cannot chat: {why}. Use /v1/completions.", param="model")
-        literals = _Literals(self._vocabulary, _strings([prompt.messages, prompt.template_kwargs]))
-        rendered = self._template.render(
-            literals.hide(prompt.messages), now=now, template_kwargs=literals.hide(prompt.template_kwargs)
+        names = {**self._efforts.names(prompt.reasoning_effort), **prompt.template_kwargs}
+        conversation = arrange(prompt, self.traits)
+        texts = strings([conversation.messages, conversation.tools, names])
+        literals = Literals(self._vocabulary.special_pattern, texts)
+        hidden = Conversation(literals.hide(conversation.messages), literals.hide(conversation.tools))
+        conversation = write_out(hidden, self.traits)
+        messages, tools = conversation.messages, conversation.tools
+        if prompt.media:
+            messages = [_with_media(message, literals) for message in messages]
+        template_kwargs = literals.hide(names)
+
+        def render(messages: Sequence[Message], is_open: bool) -> str:
+            return template.render(
+                messages, tools=tools, add_generation_prompt=is_open, now=now, template_kwargs=template_kwargs
+            )
+
+        if prompt.continues:
+            rendered, prefill = render_continued(render, messages, literals.sentinel)
+        else:
+            rendered, prefill = render(messages, True), ""
+        segments = self._tokenize(literals, rendered + prefill, len(prompt.media))
+        ids = tuple(token for segment in segments if not isinstance(segment, int) for token in segment)
+        return Reading(ids, rendered, literals.reveal(prefill), segments if prompt.media else ())
+
+    def _tokenize(self, literals: Literals, rendered: str, n_media: int) -> tuple[Segment, ...]:
+        """Ids of the rendered text, with markup where it is the template's, and the media between."""
+        segments: list[list[int] | int] = [[]]
+        for piece in literals.cut(rendered):
+            if isinstance(piece, int):
+                segments += [piece, []]
+            else:
+                text, is_markup = piece
+                ids = segments[-1]
+                assert isinstance(ids, list)
+                ids += self._vocabulary.tokenize(text, parse_special=is_markup)
+        shown = [segment for segment in segments if isinstance(segment, int)]
+        if sorted(shown) != list(range(n_media)):
+            raise InvalidRequest(
+                "The model's chat template has no place for the media in these messages.", param="messages"
+            )
+        first = segments[0]
+        assert isinstance(first, list)
+        begun = self._begin(first) if first or not shown or self._vocabulary.add_bos else []
+        every = [begun, *segments[1:]]
+        return tuple(
+            segment if isinstance(segment, int) else tuple(segment) for segment in every if segment != []
         )
-        return self._begin(literals.tokenize(rendered))
 
 
-class _Literals:
-    """Control-token texts that users typed, and what stands for them while a template runs."""
-
-    def __init__(self, vocabulary: Vocabulary, texts: Sequence[str]) -> None:
-        self._vocabulary = vocabulary
-        pattern = vocabulary.special_pattern
-        found = {m for text in texts for m in pattern.findall(text)} if pattern is not None else set()
-        self._pattern = pattern if found else None
-        mark = _OPEN
-        while found and any(mark in text for text in texts):
-            mark += _OPEN
-        self._holders = {literal: f"{mark}{n}{_CLOSE}" for n, literal in enumerate(sorted(found))}
-
-    def hide(self, value: Any) -> Any:
-        """`value` with every typed control token replaced, in strings at any depth."""
-        pattern = self._pattern
-        if pattern is None:
-            return value
-        return _map_strings(value, lambda text: pattern.sub(lambda m: self._holders[m.group()], text))
-
-    def tokenize(self, rendered: str) -> list[int]:
-        """Ids of the rendered text, the replaced texts as plain text."""
-        parts: list[tuple[str, bool]] = [(rendered, True)]
-        for literal, holder in self._holders.items():
-            parts = [new for part in parts for new in _cut(part, holder, literal)]
-        ids: list[int] = []
-        for text, is_markup in parts:
-            ids += self._vocabulary.tokenize(text, parse_special=is_markup)
-        return ids
-
-
-def _cut(part: tuple[str, bool], holder: str, literal: str) -> list[tuple[str, bool]]:
-    text, is_markup = part
-    if not is_markup or holder not in text:
-        return [part]
-    pieces: list[tuple[str, bool]] = []
-    for piece in text.split(holder):
-        pieces += [(piece, True), (literal, False)]
-    return pieces[:-1]
-
-
-def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, Mapping):
-        return {key: _map_strings(item, change) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_map_strings(item, change) for item in value]
-    return value
-
-
-def _strings(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    return [text for item in value for text in _strings(item)] if isinstance(value, list | tuple) else []
+def _with_media(message: Message, literals: Literals) -> Mapping[str, Any]:
+    """The message with placeholders in place of its media, without line breaks around them."""
+    content = message.get("content")
+    if not isinstance(content, list | tuple):
+        return message
+    texts: list[str] = []
+    is_behind_media = False
+    others = []
+    for part in content:
+        is_media = part.get("type") == "media"
+        text = literals.media(part["index"]) if is_media else part.get("text")
+        if not isinstance(text, str):
+            others.append(part)
+        elif texts and (is_media or is_behind_media):
+            texts[-1] += text
+        else:
+            texts.append(text)
+        is_behind_media = is_media
+    return {**message, "content": [*others, *({"type": "text", "text": text} for text in texts)]}

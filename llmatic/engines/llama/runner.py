@@ -8,8 +8,11 @@ with an error, or silently when cancelled.
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from llmatic.core.errors import EngineFailed, LlmaticError
+import numpy as np
+
+from llmatic.core.errors import EngineFailed, InvalidRequest, LlmaticError
 from llmatic.core.types import Event, Started
+from llmatic.engines.constraints.matcher import GrammarFailed
 from llmatic.engines.llama.answers import Generation
 from llmatic.engines.llama.backend import Backend, DecodeResult
 from llmatic.engines.llama.batching import Plan
@@ -70,7 +73,8 @@ class Runner:
             self._backend.prepare(generation.group.adapters, in_use)
             self.scheduler.submit(generation.group)
             if self.speculation is not None and generation.prepared.max_tokens > 1:
-                for sequence in generation.group.sequences:
+                for sequence, answer in zip(generation.group.sequences, generation.answers, strict=True):
+                    sequence.certain = answer.forced
                     self.speculation.begin(sequence, generation.prepared.material)
         self._live[generation.id] = generation
         self.n_prompt += len(generation.prepared.prompt)
@@ -122,7 +126,7 @@ class Runner:
         decode_began = self._clock()
         try:
             self._backend.use(plan.adapters)
-            result = self._backend.decode(plan.tokens, plan.positions, plan.slots, plan.outputs)
+            result = self._compute(plan)
         except EngineFailed as error:
             self.fail_all(error.message)
             return
@@ -136,6 +140,14 @@ class Runner:
         for sequence, row in samples:
             self._draw(sequence, row, is_shared)
         self._observe(plan, self._clock() - decode_began)
+
+    def _compute(self, plan: Plan) -> DecodeResult:
+        if not plan.rows:
+            return self._backend.decode(plan.tokens, plan.positions, plan.slots, plan.outputs)
+        rows = plan.rows[0] if len(plan.rows) == 1 else np.concatenate(plan.rows)
+        return self._backend.decode_rows(
+            rows, plan.positions, plan.slots, plan.outputs, is_causal=plan.is_causal, grid=plan.grid
+        )
 
     def _prompt_rows(self, n_writing: int, n_wanted: int) -> int:
         waited_s = 0.0 if self._reading_since is None else self._clock() - self._reading_since
@@ -177,8 +189,8 @@ class Runner:
             logits = self._backend.logits(row)
             try:
                 total = log_sum_exp(logits, self._workspace)
-            except BadLogits:
-                self._fail(generation)
+            except BadLogits as error:
+                self._fail(generation, error)
                 continue
             n_top = generation.prepared.request.sampling.n_logprobs or 0
             logprob = min(0.0, float(logits[token]) - total)
@@ -203,12 +215,12 @@ class Runner:
         drawn: list[int] = []
         while answer.finish_reason is None:
             try:
-                sample = answer.sampler.sample(self._backend.logits(row + len(drawn)), is_shared=is_shared)
-            except BadLogits:
-                self._fail(generation)
+                sample = answer.draw(self._backend.logits(row + len(drawn)), is_shared=is_shared)
+                delta = answer.accept(sample)
+            except (BadLogits, GrammarFailed) as error:
+                self._fail(generation, error)
                 return
             drawn.append(sample.token)
-            delta = answer.accept(sample)
             if delta is not None:
                 self.events.append((generation.id, delta))
             if len(drawn) > len(drafts) or sample.token != drafts[len(drawn) - 1]:
@@ -244,12 +256,18 @@ class Runner:
         self._forget_drafts(generation)
         del self._live[generation.id]
 
-    def _fail(self, generation: Generation) -> None:
+    def _fail(self, generation: Generation, error: BadLogits | GrammarFailed) -> None:
         del self._live[generation.id]
         self._forget_drafts(generation)
-        self.scheduler.cancel(generation.group, is_damaged=True)
-        message = "The model computed no usable probabilities for this request."
-        self.events.append((generation.id, EngineFailed(message)))
+        is_damaged = isinstance(error, BadLogits)
+        self.scheduler.cancel(generation.group, is_damaged=is_damaged)
+        if is_damaged:
+            failure: LlmaticError = EngineFailed(
+                "The model computed no usable probabilities for this request."
+            )
+        else:
+            failure = InvalidRequest(f"The answer can no longer be held to the grammar: {error}")
+        self.events.append((generation.id, failure))
 
     def _forget_drafts(self, generation: Generation) -> None:
         if self.speculation is not None:

@@ -9,6 +9,11 @@ truncations do not enter them, as with OpenAI. `top_p` keeps every token whose l
 less than top_p of the mass left by top_k; tokens of equal probability at the border stay together. `min_p`
 is relative to the likeliest token after temperature.
 
+A token that must fit a grammar is first drawn from all: if it fits, the draw has the same distribution as one
+from the fitting tokens alone, and no mask was needed. If it does not fit, it is drawn once more, from those
+that do, and the next few are drawn from the fitting tokens at once. (top_p, top_k and min_p see only the
+tokens that the draw is from.)
+
 Without top_k nothing is sorted: a token is drawn from the whole distribution and kept if the mass of
 likelier tokens is below top_p; otherwise it and all less likely ones are struck out and another is drawn.
 That gives exactly the distribution of the nucleus.
@@ -17,18 +22,30 @@ That gives exactly the distribution of the nucleus.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmatic.core.types import SamplingParams
-from llmatic.engines.llama.logits import BadLogits, Floats, Ids, Row, Workspace, log_sum_exp, top_logprobs
+from llmatic.engines.llama.logits import (
+    BadLogits,
+    Floats,
+    Ids,
+    Row,
+    Workspace,
+    allowed_ids,
+    log_sum_exp,
+    strike_out,
+    top_logprobs,
+)
 
 __all__ = ["BadLogits", "Sample", "Sampler", "Workspace", "log_sum_exp", "top_logprobs"]
 
 _SORTED_TOP_K = 4096
 _TEMPERATURE_MIN = 1e-4
 _ROUNDING = 1e-3
+N_MASKED = 8  # tokens in a row that are drawn from the fitting ones alone, once one did not fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +55,18 @@ class Sample:
     token: int
     logprob: float | None = None
     top: tuple[tuple[int, float], ...] = ()
+
+
+class Gate(Protocol):
+    """What says which tokens may come next; see `constraints.matcher`."""
+
+    def accepts(self, token: int) -> bool:
+        """Take the token, if it may come."""
+        ...
+
+    def mask(self) -> NDArray[np.uint8]:
+        """One bit per id that may come."""
+        ...
 
 
 class Sampler:
@@ -77,21 +106,29 @@ class Sampler:
         is_sorted = 0 < params.top_k <= min(_SORTED_TOP_K, len(workspace.row))
         self._n_sorted = params.top_k if is_sorted else 0
         self._is_greedy = params.temperature < _TEMPERATURE_MIN or params.top_k == 1
+        self._n_to_mask = 0
 
-    def sample(self, row: Floats, *, is_shared: bool = False) -> Sample:
+    def sample(
+        self, row: Floats, *, is_shared: bool = False, gate: Gate | None = None, forced: int | None = None
+    ) -> Sample:
         """Draw from logits `row` of shape (n_vocab,), which is overwritten unless `is_shared`.
 
-        Raises BadLogits.
+        `gate`: only what it accepts is drawn. `forced`: the token that comes whatever the logits say. Raises
+        BadLogits, also if nothing that may come is possible, and what the gate raises.
         """
-        if is_shared and self.changes_row:
+        if is_shared and (self.changes_row or gate is not None):
             np.copyto(self._space.row, row)
             row = self._space.row
         self._bias_in_place(row)
         seen, n_top = self._seen, self._params.n_logprobs
         if n_top is None:
+            if forced is not None:
+                return Sample(self._count(forced))
             if seen is not None:
                 seen.penalise(row)
-            return Sample(self._count(self._draw(Row(row, self._space))))
+            if gate is not None and self._n_to_mask:
+                return Sample(self._count(self._draw_allowed(row, gate)))
+            return Sample(self._count(self._choose(Row(row, self._space), gate)))
         facts = Row(row, self._space)
         if self._n_sorted and seen is None and not self._is_greedy:
             facts.largest(max(self._n_sorted, n_top))  # one search for both
@@ -100,7 +137,7 @@ class Sampler:
         if seen is not None:
             seen.penalise(row)
             facts = Row(row, self._space)
-        token = self._draw(facts)
+        token = self._choose(facts, gate) if forced is None else forced
         logit = float(row[token]) if seen is None else seen.unpenalised(row, token)
         return Sample(self._count(token), min(0.0, logit - log_total), top)
 
@@ -118,6 +155,42 @@ class Sampler:
             self._seen.add(token)
         return token
 
+    def _choose(self, row: Row, gate: Gate | None) -> int:
+        if gate is None:
+            return self._draw(row)
+        if not self._n_to_mask:
+            token = self._draw(row)
+            if gate.accepts(token):
+                return token
+            self._n_to_mask = N_MASKED
+        return self._draw_allowed(row.logits, gate)
+
+    def _draw_allowed(self, logits: Floats, gate: Gate) -> int:
+        self._n_to_mask -= 1
+        mask = gate.mask()
+        ids = allowed_ids(mask)
+        if ids is None:
+            strike_out(logits, mask)
+            token = self._draw(Row(logits, self._space))
+        else:
+            token = self._draw_among(logits, ids)
+        if not gate.accepts(token):
+            raise BadLogits
+        return token
+
+    def _draw_among(self, logits: Floats, ids: Ids) -> int:
+        """Draw one of few `ids`."""
+        params, values = self._params, logits[ids].astype(np.float64)
+        peak = values.max(initial=-math.inf)
+        if not math.isfinite(peak):
+            raise BadLogits
+        if self._is_greedy:
+            return int(ids[values.argmax()])
+        order = np.argsort(-values, kind="stable")
+        if params.top_k:
+            order = order[: params.top_k]
+        return self._draw_ordered(ids[order], np.exp((values[order] - peak) / params.temperature))
+
     def _draw(self, row: Row) -> int:
         params = self._params
         if self._is_greedy:
@@ -131,9 +204,13 @@ class Sampler:
         return self._draw_unsorted(row)
 
     def _draw_sorted(self, row: Row) -> int:
-        params = self._params
         ids = row.largest(self._n_sorted)
-        weights = np.exp((row.logits[ids].astype(np.float64) - row.peak) / params.temperature)
+        weights = np.exp((row.logits[ids].astype(np.float64) - row.peak) / self._params.temperature)
+        return self._draw_ordered(ids, weights)
+
+    def _draw_ordered(self, ids: Ids, weights: NDArray[np.float64]) -> int:
+        """Draw by top_p and min_p from `ids`, the likeliest first."""
+        params = self._params
         cumulated = weights.cumsum()
         n_kept = len(ids)
         if params.top_p < 1.0:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from llmatic.core.errors import LlmaticError
 from llmatic.engines.llama.backend import Backend
+from llmatic.engines.llama.media.rows import grids_of
 from llmatic.engines.llama.slots import Restore, Save
 from llmatic.engines.llama.tiers.store import StateStore
 
@@ -51,6 +52,8 @@ class SavedStates:
     def save(self, backend: Backend, effect: Save) -> None:
         """Save a slot, unless all of it is there."""
         now = self._clock()
+        if backend.model.has_grids and backend.can_fork and min(effect.tokens) < 0:
+            return  # a state that is cut into blocks has one position for each token
         if self._store.renew(
             effect.namespace, effect.tokens, retention=effect.retention, keyed=effect.is_keyed, now=now
         ):
@@ -77,7 +80,7 @@ class SavedStates:
             state = self._store.get(namespace, sequence.tokens, effect.n_tokens, now, first=n_held)
             if state is None:
                 return n_held
-            backend.restore(sequence.slot, state, effect.n_tokens)
+            backend.restore(sequence.slot, state, effect.n_tokens, grids_of(sequence.group.spans))
         except (LlmaticError, MemoryError) as error:
             _LOG.warning("a saved prompt could not be restored: %s", error)
             return n_held

@@ -12,7 +12,16 @@ from bisect import insort
 from collections.abc import Callable
 
 from llmatic.core.errors import QueueFull
-from llmatic.engines.llama.batching import Part, Plan, Room, Turns, fill, share_prompts, share_writing
+from llmatic.engines.llama.batching import (
+    Part,
+    Plan,
+    Room,
+    Turns,
+    fill,
+    share_prompts,
+    share_rows,
+    share_writing,
+)
 from llmatic.engines.llama.beginnings import Beginning, Stored, find_beginning
 from llmatic.engines.llama.limits import Limits
 from llmatic.engines.llama.sequences import N_EXPECTED_ANSWER, Group, Sequence, check
@@ -52,6 +61,7 @@ class Scheduler:
         self._is_tight = False
         self._unfit: Sequence | None = None
         self._is_reading_turn = False
+        self._is_seeing_turn = False
         self._n_alone = 0
 
     @property
@@ -233,8 +243,7 @@ class Scheduler:
                 return  # others may share what is restored, once it is
 
     def _begin(self, sequence: Sequence) -> Beginning | None:
-        limits = self.limits
-        return find_beginning(sequence, self.running, self.slots, self._stored, limits)
+        return find_beginning(sequence, self.running, self.slots, self._stored, self.limits)
 
     def _yield_to(self, sequence: Sequence) -> bool:
         """Pause the last running sequence if the waiting one is more urgent; False if it is not."""
@@ -297,7 +306,7 @@ class Scheduler:
         """Give up the slot; whoever awaits the sequence gets what there is."""
         for follower in self._followers(sequence):
             n_usable = len(follower.tokens) - self.limits.n_whole
-            n_tokens = max(0, min(follower.n_awaited, n_kept, n_usable))
+            n_tokens = follower.group.cut(max(0, min(follower.n_awaited, n_kept, n_usable)))
             self._let_share(sequence, follower, n_tokens)
         self.slots.release(sequence, n_kept)
         if sequence.is_done:
@@ -332,7 +341,8 @@ class Scheduler:
         for follower in self._followers(leader):
             if leader.n_computed < follower.n_awaited:
                 continue
-            n_tokens = max(0, min(follower.n_awaited, len(follower.tokens) - self.limits.n_whole))
+            n_usable = max(0, len(follower.tokens) - self.limits.n_whole)
+            n_tokens = follower.group.cut(min(follower.n_awaited, n_usable))
             if row is not None and follower.n_awaited == len(follower.tokens) and leader.is_fresh:
                 n_tokens = follower.n_awaited
                 samples.append((follower, row))
@@ -355,13 +365,18 @@ class Scheduler:
         limits = self.limits
         n_cells = limits.n_context - self.n_cells if limits.is_pooled else limits.n_context
         room = Room(limits.n_batch, n_cells, limits.n_outputs, limits.n_scored, limits.n_whole)
+        seeing = [s for s in sequences if s.awaits is None and s.span is not None]
+        if seeing:
+            self._is_seeing_turn = not self._is_seeing_turn
+            if self._is_seeing_turn or len(seeing) == len(sequences):
+                return self._share_rows(seeing, sequences, room, prompt_rows)
+            sequences = [s for s in sequences if s not in seeing]
         parts = share_writing(sequences, room)
         n_delayed = 0 if all(part.sequence.n_written <= N_FRESH for part in parts) else len(parts)
         wanted = [s.n_left for s in sequences if s.n_left > 1]
         if not limits.is_exact:
-            room.n_rows = min(
-                room.n_rows, max(1, prompt_rows(n_delayed, sum(wanted) if len(wanted) > 1 else 0))
-            )
+            n_rows = prompt_rows(n_delayed, sum(wanted) if len(wanted) > 1 else 0)
+            room.n_rows = min(room.n_rows, max(1, n_rows))
             return parts + share_prompts(sequences, room)
         room.n_rows = min(
             limits.n_batch,
@@ -374,3 +389,12 @@ class Scheduler:
         if parts and not self._is_reading_turn:
             return parts
         return share_prompts(sequences, room)[:1] or parts  # one prompt by itself, or all that write
+
+    def _share_rows(
+        self, seeing: list[Sequence], sequences: list[Sequence], room: Room, prompt_rows: PromptRows
+    ) -> list[Part]:
+        """Pictures and sounds, which take turns with all that is made of tokens."""
+        n_delayed = sum(s.is_writing and s.n_written > N_FRESH for s in sequences)
+        n_rows = prompt_rows(n_delayed, sum(s.n_left for s in seeing) if len(seeing) > 1 else 0)
+        room.n_rows = min(room.n_rows, max(2 * self.limits.n_whole - 1, n_rows))
+        return share_rows(seeing[:1] if self.limits.is_exact else seeing, room)

@@ -9,6 +9,7 @@ from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field
 
 from llmatic.core.types import Adapter, CacheRetention, Priority
+from llmatic.engines.llama.media.rows import Span, run_end, span_at, whole
 
 N_EXPECTED_ANSWER = 256
 
@@ -20,6 +21,8 @@ class Group:
     `arrival` orders groups of one priority. `wants_scores`: the logits of the prompt's rows are wanted (echo
     with logprobs); `n_scored` rows of them have been delivered. Groups of one `namespace` may share what was
     computed; that implies equal `adapters`. `n_cached` tokens of the prompt were not computed for it.
+    `is_private`: nobody else may use what it computes. `spans`: where rows of pictures and sounds stand in
+    the prompt, whose ids there are negative.
     """
 
     id: str
@@ -32,7 +35,9 @@ class Group:
     priority: int = Priority.DEFAULT
     retention: CacheRetention | None = None
     is_keyed: bool = False
+    is_private: bool = False
     n_wanted: int = N_EXPECTED_ANSWER
+    spans: tuple[Span, ...] = ()
     n_scored: int = 0
     n_cached: int | None = None
     was_admitted: bool = False
@@ -42,6 +47,10 @@ class Group:
     def n_prompt(self) -> int:
         """Tokens of the prompt."""
         return len(self.prompt)
+
+    def cut(self, n_tokens: int) -> int:
+        """The most of the first `n_tokens` that the rest of the prompt can be computed behind."""
+        return whole(self.spans, n_tokens) if self.spans else n_tokens
 
     @property
     def n_to_score(self) -> int:
@@ -57,6 +66,7 @@ class Sequence:
     tree of cells knows the first `n_indexed`. It runs while it has a `slot`. `awaits` is the running sequence
     whose first `n_awaited` tokens it will share as soon as they are computed. `drafts` are guesses that the
     next step is to check; `n_unproven` of them are in the cache, and it is not known yet which are right.
+    `certain` are the tokens that will come next whatever is computed.
     """
 
     group: Group
@@ -68,6 +78,7 @@ class Sequence:
     awaits: "Sequence | None" = None
     n_awaited: int = 0
     drafts: list[int] = field(default_factory=list)
+    certain: Ordered[int] = ()
     n_unproven: int = 0
     was_paused: bool = False
     is_done: bool = False
@@ -110,8 +121,25 @@ class Sequence:
 
     @property
     def is_writing(self) -> bool:
-        """The next row gives the next token."""
-        return self.awaits is None and len(self.tokens) - self.n_computed == 1
+        """The next row is a token's and gives the next one."""
+        return self.awaits is None and len(self.tokens) - self.n_computed == 1 and self.tokens[-1] >= 0
+
+    @property
+    def is_reading(self) -> bool:
+        """There are rows to compute before it writes."""
+        return self.awaits is None and self.n_computed < len(self.tokens) and not self.is_writing
+
+    @property
+    def span(self) -> Span | None:
+        """The rows of a picture or sound that the next row is one of."""
+        spans = self.group.spans
+        return span_at(spans, self.n_computed) if spans and self.n_computed < spans[-1].end else None
+
+    @property
+    def n_run(self) -> int:
+        """Rows that are left to compute of the kind, token or embedding, that comes next."""
+        end, spans = len(self.tokens), self.group.spans
+        return (run_end(spans, self.n_computed, end) if spans else end) - self.n_computed
 
     @property
     def is_fresh(self) -> bool:

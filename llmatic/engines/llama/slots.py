@@ -249,7 +249,7 @@ class Slots:
         self._save(slot, self._kept[slot], self.tree.text(slot))
 
     def _save(self, slot: int, group: Group, tokens: list[int]) -> None:
-        if self._can_save and len(tokens) >= N_SAVED_MIN:
+        if self._can_save and not group.is_private and len(tokens) >= N_SAVED_MIN:
             self.effects.append(Save(slot, group.namespace, tokens, group.retention, group.is_keyed))
 
     def _forget(self, slot: int) -> None:

@@ -1,4 +1,4 @@
-"""Guesses of what running sequences write next.
+"""Guesses of what running sequences write next, and what is certain to come.
 
 Owns, for every sequence that writes, the drafter that knows its text and the record of how well it guessed.
 Whether a guess was right is found out by the runner; a wrong one costs time and never changes the text. Runs
@@ -101,7 +101,9 @@ class Speculation:
                 writer.lookup.extend(token)
             writer.n_known = len(sequence.tokens)
             offer = writer.lookup.draft(self._controller.draft_max)
-        if self._model is None:
+        if sequence.certain:
+            return Draft(tuple(sequence.certain), Kind.CERTAIN)
+        if self._model is None or sequence.group.spans:  # a drafting model sees no pictures
             return offer
         tracker = writer.tracker
         is_weak = offer.kind is Kind.GUESS and tracker.acceptance(Kind.GUESS) < tracker.acceptance(Kind.MODEL)

@@ -85,6 +85,10 @@ def engine_stats(loaded: Loaded, rates: Rates) -> dict[str, float]:
         stats["cache_restored_total"] = loaded.saved.n_restored
         n_evicted += saved.get("evictions", 0)
     stats["cache_evictions_total"] = n_evicted
+    if loaded.media.projector is not None:
+        stats["media_encoded_total"] = loaded.media.n_encoded
+        stats["media_found_total"] = loaded.media.n_found
+        stats["media_cache_bytes"] = loaded.media.n_cached_bytes
     if runner.speculation is not None:
         stats["drafted_total"] = runner.speculation.n_drafted
         stats["accepted_total"] = runner.speculation.n_accepted

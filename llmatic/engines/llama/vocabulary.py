@@ -74,6 +74,15 @@ class Vocabulary:
         texts = sorted({self.markup(i) for i in self.control} - {""}, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, texts))) if texts else None
 
+    @property
+    def addresses(self) -> tuple[int, int]:
+        """Of llama.cpp's vocabulary and of its `llama_tokenize`, for libraries that call it themselves."""
+        vocab = ctypes.cast(self._vocab, ctypes.c_void_p).value
+        tokenize = ctypes.cast(C.llama_cpp._lib.llama_tokenize, ctypes.c_void_p).value
+        assert vocab is not None
+        assert tokenize is not None
+        return vocab, tokenize
+
     def markup(self, token: int) -> str:
         """The token as it is written in a prompt, control tokens included: '<|im_end|>'."""
         if not 0 <= token < self.n_tokens:

@@ -8,6 +8,7 @@ from llmatic.core.errors import InvalidRequest
 from llmatic.engines.chat import ChatTemplate
 
 HELLO = [{"role": "user", "content": "Hello"}]
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
 TOO_MUCH = "too long|too much|too large|too wide|more than"
 
 
@@ -70,3 +71,57 @@ def test_one_rendering_does_not_spend_the_next_ones_budget() -> None:
     template = ChatTemplate("{{ 'x' * 10000000 }}", bos="", eos="")
     for _ in range(3):
         assert len(template.render(HELLO, now=datetime(2026, 1, 1, tzinfo=UTC))) == 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (
+            "{% set own = [] %}{% set _ = own.append(1) %}{% set _ = own.append(2) %}{{ own.pop(0) }}{{ own }}",
+            "1[2]",
+        ),
+        ("{% set ns = namespace(own=[]) %}{% set _ = ns.own.append('x') %}{{ ns.own | tojson }}", '["x"]'),
+        (
+            "{% set own = messages[:] %}{% set _ = own.append(1) %}{{ own | length }}{{ messages | length }}",
+            "21",
+        ),
+    ],
+)
+def test_lists_that_a_template_made_may_grow(source: str, expected: str) -> None:
+    assert ChatTemplate(source, bos="", eos="").render(HELLO, now=NOW) == expected
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% set own = [] %}{% set _ = own.append(1) %}{{ messages.append(1) }}",
+        "{% set own = [] %}{% set _ = own.append(1) %}{{ messages[0].content.pop() }}",
+        "{% set own = [] %}{% set _ = own.append(1) %}{{ tools[0].function.list.append(1) }}",
+        "{% set own = [] %}{% set _ = own.append(1) %}{{ kwarg.deep[0].append(1) }}",
+        "{% set own = [] %}{% set _ = own.append(1) %}{{ (messages | first)['content'].append(1) }}",
+        "{% set own = [] %}{% set _ = own.append(1) %}{{ own.extend([1]) }}",
+        "{% set own = {} %}{{ own.update({'a': 1}) }}{# .append( #}",
+        "{{ messages | attr('append') }}{{ (messages | attr('append'))(1) }}",
+    ],
+)
+def test_what_a_template_is_given_stays_as_it_is(source: str) -> None:
+    message = {"role": "user", "content": [{"type": "image"}]}
+    tool = {"type": "function", "function": {"name": "f", "list": []}}
+    with pytest.raises(InvalidRequest, match="may not do"):
+        ChatTemplate(source, bos="", eos="").render([message], tools=[tool], now=NOW, kwarg={"deep": [[]]})
+    assert (message["content"], tool["function"]) == ([{"type": "image"}], {"name": "f", "list": []})
+
+
+def test_a_list_that_never_ends_is_stopped() -> None:
+    source = "{% set own = [1] %}{% for _ in range(100000) %}{% for _ in range(100) %}" + (
+        "{% set _ = own.append(1) %}{% endfor %}{% endfor %}"
+    )
+    with pytest.raises(InvalidRequest, match="runs for too long"):
+        ChatTemplate(source, bos="", eos="").render(HELLO, now=NOW)
+
+
+def test_tojson_writes_what_map_made() -> None:
+    source = "{{ messages | map(attribute='content') | tojson }}"
+    assert ChatTemplate(source, bos="", eos="").render(HELLO, now=NOW) == '["Hello"]'
+    with pytest.raises(InvalidRequest, match="not JSON serializable"):
+        ChatTemplate("{{ range | tojson }}", bos="", eos="").render(HELLO, now=NOW)

@@ -194,6 +194,34 @@ def test_developer_is_system_unless_the_template_knows_it(source: str, role: str
     assert render(source, {**SYSTEM, "role": "developer"}, HELLO).startswith(f"<|im_start|>{role}\nBe brief.")
 
 
+def test_developer_is_system_if_the_template_only_mentions_the_word() -> None:
+    source = "{% set x = 'developer' %}{% for m in messages %}{% if m.role in ['system', 'user'] %}" + (
+        "{{ m.role }}:{{ m.content }} {% endif %}{% endfor %}"
+    )
+    assert render(source, {**SYSTEM, "role": "developer"}, HELLO) == "system:Be brief. user:Hello "
+
+
+def test_tools_reach_the_template() -> None:
+    tool = {"type": "function", "function": {"name": "f"}}
+    source = "{{ tools | tojson if tools else 'none' }}{{ messages[0].content }}"
+    assert render(source, HELLO, tools=[tool]) == '[{"type": "function", "function": {"name": "f"}}]Hello'
+    assert render(source, HELLO, tools=()) == "noneHello"
+
+
+def test_tools_under_the_name_that_firefunction_reads() -> None:
+    source = "{{ functions }} {{ datetime }} {{ messages[0].content }}"
+    assert render(source, HELLO, tools=[{"a": 1}]) == (
+        '[\n    {\n        "a": 1\n    }\n] Nov 20 2026 09:30:00 GMT Hello'
+    )
+
+
+def test_an_attempt_is_none_where_rendering_is_refused_or_fails() -> None:
+    template = ChatTemplate("{{ messages[1].content }}", bos="", eos="")
+    assert template.attempt([HELLO, HI]) == "Hi!"
+    assert template.attempt([HELLO]) is None
+    assert ChatTemplate("{{ raise_exception('no') }}", bos="", eos="").attempt([HELLO]) is None
+
+
 def test_messages_are_left_as_they_were() -> None:
     message = {"role": "developer", "content": [{"type": "text", "text": "x"}]}
     before = {**message}

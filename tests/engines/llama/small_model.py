@@ -25,15 +25,18 @@ def byte_characters() -> list[str]:
 
 def write_model(
     path: Path, *, arch: str = "llama", layers: int = 2, add_bos: bool = False, template: str | None = CHATML,
-    infill: bool = True, nan: bool = False, n_context: int = 512,
+    infill: bool = True, nan: bool = False, n_context: int = 512, rope_sections: tuple[int, ...] = (),
+    control: tuple[str, ...] = (),
 ) -> Path:  # fmt: skip
-    """A llama of embedding length 32."""
+    """A llama of embedding length 32. `control`: more control tokens."""
     embd, ff, heads = 32, 64, 2
-    tokens = [*byte_characters(), *MERGED, *SPECIAL]
+    more = [text for text in control if text not in SPECIAL]
+    tokens = [*byte_characters(), *MERGED, *SPECIAL, *more]
     types = (
         [TokenType.NORMAL] * (256 + len(MERGED))
         + [TokenType.CONTROL] * (len(SPECIAL) - 1)
         + [TokenType.UNUSED]
+        + [TokenType.CONTROL] * len(more)
     )
     writer = GGUFWriter(str(path), arch)
     writer.add_context_length(n_context)
@@ -44,6 +47,8 @@ def write_model(
     writer.add_head_count_kv(heads)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(embd // heads)
+    if rope_sections:
+        writer.add_rope_dimension_sections(rope_sections)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)

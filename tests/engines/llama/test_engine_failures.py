@@ -12,6 +12,7 @@ import pytest
 from llmatic.core.errors import ConfigError, EngineFailed, InvalidRequest, LlmaticError, QueueFull
 from llmatic.core.types import (
     ChatPrompt,
+    Constraint,
     Event,
     Finished,
     GenerationRequest,
@@ -40,7 +41,8 @@ pytestmark = pytest.mark.anyio
         {"prompt": TextPrompt("x"), "n_choices": 0},
         {"prompt": TextPrompt("x"), "sampling": SamplingParams(logit_bias=((268, 1.0),))},
         {"prompt": TextPrompt("x"), "sampling": SamplingParams(temperature=float("nan"))},
-        {"prompt": ChatPrompt(({"role": "user"},))},
+        {"prompt": ChatPrompt(({"role": "user", "content": "x"},), reasoning_effort="high")},
+        {"prompt": TextPrompt("x"), "constraint": Constraint("regex", "(", param="regex")},
         {"prompt": ChatPrompt(())},
     ],
     ids=lambda fields: str(fields)[:60],

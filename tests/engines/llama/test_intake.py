@@ -7,6 +7,7 @@ import pytest
 
 from llmatic.core.errors import ContextLengthExceeded, InvalidRequest
 from llmatic.core.types import Adapter, ChatPrompt, GenerationRequest, Prompt, SamplingParams, TextPrompt
+from llmatic.engines.llama.forms import FREE
 from llmatic.engines.llama.intake import Intake, Prepared
 
 TEXT = TextPrompt("x")
@@ -14,10 +15,12 @@ CHAT = ChatPrompt(({"role": "user", "content": "x"},))
 
 
 def prepare(n_prompt: int = 3, prompt: Prompt = TEXT, **fields: Any) -> Prepared:
-    reader = cast(Any, SimpleNamespace(read=lambda *_: list(range(n_prompt)), echo=lambda *_: "x"))
+    reading = SimpleNamespace(ids=tuple(range(n_prompt)), rendered="", prefill="", segments=())
+    reader = cast(Any, SimpleNamespace(read=lambda *_: reading, echo=lambda *_: "x"))
+    forms = cast(Any, SimpleNamespace(read=lambda *_, **__: FREE))
     request = GenerationRequest(id="r", prompt=prompt, **fields)
     adapters = cast(Any, SimpleNamespace(pin=lambda given: given, identity=lambda given: b"x" * len(given)))
-    return Intake(reader, adapters, n_context=100, n_vocab=50).prepare(request, datetime.now(UTC))
+    return Intake(reader, forms, adapters, n_context=100, n_vocab=50).prepare(request, datetime.now(UTC))
 
 
 def test_no_limit_means_to_the_end_of_the_context() -> None:
@@ -102,7 +105,8 @@ def test_modules_below_the_backend_do_not_import_llama_cpp() -> None:
     assert package.__file__
     folder = Path(package.__file__).parent
     users = {p.name for p in folder.glob("*.py") if "import llama_cpp" in p.read_text(encoding="utf-8")}
-    assert users == {"adapters.py", "backend.py", "model.py", "vocabulary.py", "log.py"}
+    wrappers = {"adapters.py", "backend.py", "interruption.py", "llama_batch.py", "log.py", "model.py"}
+    assert users == {*wrappers, "vocabulary.py"}
 
 
 def test_the_namespace_is_of_adapters_and_salt() -> None:

@@ -14,13 +14,15 @@ from enum import IntEnum
 class Kind(IntEnum):
     """Where a draft comes from; each kind has its own record of how often it is right.
 
-    COPY follows a long match with earlier text, GUESS a short one.
+    COPY follows a long match with earlier text, GUESS a short one. CERTAIN is what nothing else can come
+    instead of: a grammar leaves no choice.
     """
 
     PREDICTION = 0
     COPY = 1
     GUESS = 2
     MODEL = 3
+    CERTAIN = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ _PRIORS = {
     Kind.COPY: (3.2, 0.8),
     Kind.GUESS: (2.0, 2.0),
     Kind.MODEL: (2.8, 1.2),
+    Kind.CERTAIN: (99.0, 0.01),
 }
 _N_REMEMBERED = 24.0
 _GAIN_MIN = 1.02
