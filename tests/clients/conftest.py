@@ -57,6 +57,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "    parallel: 8\n"
         "    threads: 1\n"
         "    preload: true\n"
+        "  thinker:\n"  # the same model, whose thoughts are told from its answers
+        "    engine: llama\n"
+        "    source: builtin:llmatic-tiny\n"
+        "    chat_format: granite-3\n"
+        "    threads: 1\n"
     )
     port = free_port()
     environ = {key: value for key, value in os.environ.items() if not key.startswith("LLMATIC_")}

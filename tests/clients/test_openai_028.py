@@ -1,47 +1,68 @@
-"""openai 0.28 cannot be installed beside 3.x: a script runs in an environment of its own (see scripts/test)."""
+"""openai 0.28 cannot be installed beside 3.x: its program runs in an environment of its own."""
 
 import json
-import os
-import subprocess
 
 import pytest
 
+from tests.clients import environments
 from tests.clients.conftest import Server
 
-SCRIPT = """
-import json, sys, openai
-openai.api_base, openai.api_key = sys.argv[1], "sk-local"
-out = {}
-out["engines"] = [e.id for e in openai.Engine.list().data]
-out["engine"] = openai.Engine.retrieve("llmatic-tiny").id
-out["models"] = [m.id for m in openai.Model.list().data]
-out["completion"] = openai.Completion.create(model="llmatic-tiny", prompt="Say this is a test", max_tokens=8).choices[0].text
-out["by_engine"] = openai.Completion.create(engine="llmatic-tiny", prompt="2 + 2 =", max_tokens=4, n=2).usage.to_dict()
-chat = dict(model="llmatic-tiny", messages=[{"role": "user", "content": "Say this is a test"}], temperature=0)
-out["chat"] = openai.ChatCompletion.create(**chat).choices[0].message.content
-out["stream"] = "".join(c.choices[0].delta.get("content", "") for c in openai.ChatCompletion.create(stream=True, **chat))
-try:
-    openai.ChatCompletion.create(**dict(chat, temperature=3))
-except openai.error.InvalidRequestError as error:
-    out["error"] = [error.http_status, error.param]
-print(json.dumps(out))
-"""
+
+@pytest.fixture(scope="module")
+def results(server: Server) -> environments.Results:
+    return environments.python_results("openai-0.28", "openai_028", server.base_url)
 
 
-def test_the_old_sdk_works_unchanged(server: Server) -> None:
-    python = os.environ.get("LLMATIC_OPENAI_028_PYTHON")
-    if not python:
-        pytest.skip("needs LLMATIC_OPENAI_028_PYTHON, a Python with openai 0.28 (scripts/test makes one)")
-    run = subprocess.run(
-        [python, "-c", SCRIPT, server.base_url], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    out = json.loads(run.stdout)
-    assert "llmatic-tiny" in out["engines"]
-    assert out["engine"] == "llmatic-tiny"
-    assert "llmatic-tiny" in out["models"]
-    assert out["completion"]
-    assert out["by_engine"]["completion_tokens"] <= 8
-    assert "this is a test" in out["chat"].lower()
-    assert out["stream"] == out["chat"]
-    assert out["error"] == [400, "temperature"]
+def test_models_are_engines_too(results: environments.Results) -> None:
+    lists = results["lists"]
+    assert "llmatic-tiny" in lists["engines"]
+    assert lists["engine"] == "llmatic-tiny"
+    assert "llmatic-tiny" in lists["models"]
+
+
+def test_completions_by_model_and_by_engine(results: environments.Results) -> None:
+    assert results["completion"]
+    assert results["completion_by_engine"]["completion_tokens"] <= 8
+
+
+def test_chat_streams_what_it_answers(results: environments.Results) -> None:
+    chat = results["chat"]
+    assert "this is a test" in chat["whole"].lower()
+    assert chat["streamed"] == chat["whole"]
+
+
+def test_refusals_are_its_own_errors(results: environments.Results) -> None:
+    assert results["refused"] == [400, "temperature"]
+
+
+def test_functions_are_called(results: environments.Results) -> None:
+    called = results["function_call"]
+    assert called["finish_reason"] == "function_call"
+    assert called["message"]["content"] is None
+    assert called["message"]["function_call"]["name"] == "get_weather"
+    assert json.loads(called["message"]["function_call"]["arguments"]) == {"city": "Paris"}
+    assert "tool_calls" not in called["message"]
+
+
+def test_a_streamed_function_call_is_the_same(results: environments.Results) -> None:
+    streamed = results["function_call_streamed"]
+    whole = results["function_call"]
+    assert {"name": streamed["name"], "arguments": streamed["arguments"]} == whole["message"]["function_call"]
+    assert streamed["finish_reason"] == "function_call"
+
+
+def test_a_named_function_is_called_whatever_was_asked(results: environments.Results) -> None:
+    called = results["function_named"]
+    # As OpenAI did it: a function that the client chose ends with "stop".
+    assert called["finish_reason"] == "stop"
+    assert called["message"]["function_call"]["name"] == "get_weather"
+    assert list(json.loads(called["message"]["function_call"]["arguments"])) == ["city"]
+
+
+def test_function_call_none_gives_text(results: environments.Results) -> None:
+    assert results["function_never"]["content"]
+    assert "function_call" not in results["function_never"]
+
+
+def test_a_functions_result_is_put_into_words(results: environments.Results) -> None:
+    assert results["function_result"] == "It is 21 degrees and sunny in Paris."
