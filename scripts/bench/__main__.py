@@ -23,6 +23,7 @@ COMMANDS = {
     "stalls": "what long prompts do to running streams, beside llama-server",
     "conversation": "users who talk in turns with too little cache, beside llama-server",
     "copying": "rewriting a passage with drafts from the prompt, beside llama-server",
+    "constrained": "streams held to a JSON schema, beside free ones and llama-server",
     "python_server": "beside llama-cpp-python's own server",
     "determinism": "what the deterministic mode costs",
     "sampling": "what drawing a token costs, beside llama.cpp's samplers",
@@ -33,6 +34,7 @@ COMMANDS = {
     "validation": "what checking a request and the whole ASGI call cost",
     "kill": "kill -9 of the worker amid running streams",
     "fuzz": "generated and hand-made broken requests on every route",
+    "mutations": "random sound and broken chat bodies against the embedded model",
     "loadgen": "load any server on this machine and print what it did",
 }
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "bench"
