@@ -89,11 +89,6 @@ def schema_rules(schema: Mapping[str, Any], name: str, *, path: tuple[str, ...] 
     return json_rules.write({**part, **definitions}, name)
 
 
-def anything(name: str) -> str:
-    """The rules of which `name` matches any text, but no control token."""
-    return f"{name}: {name.upper()}_T\n{name.upper()}_T: /(?s:.*)/\n"
-
-
 def _schema(constraint: Constraint, name: str) -> str:
     about = subject.response_format(constraint.name, constraint.param)
     try:

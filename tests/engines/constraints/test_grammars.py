@@ -1,12 +1,10 @@
 import json
-import tarfile
-from pathlib import Path
 
 import pytest
 
 from llmatic.core.errors import InvalidRequest
 from llmatic.core.types import Constraint
-from llmatic.engines.constraints.grammars import anything, constraint_rules, function_schema, schema_rules
+from llmatic.engines.constraints.grammars import constraint_rules, function_schema, schema_rules
 from tests.engines.constraints.walking import Walker, read
 
 REGEX = {
@@ -81,12 +79,11 @@ def test_names_do_not_meet_those_of_the_grammar_around(walker: Walker) -> None:
         constraint_rules(Constraint("gbnf", 'root ::= "x" one\none ::= "y"'), "two"),
         constraint_rules(Constraint("json_object"), "three"),
         constraint_rules(Constraint("regex", "[0-9]"), "four"),
-        anything("five"),
     ]
-    compiled = walker.compile_rules("v: one two three four five\n" + "".join(parts))
-    assert walker.accepts(compiled, "hi bob!xy{}7and so on\n")
+    compiled = walker.compile_rules("v: one two three four\n" + "".join(parts))
+    assert walker.accepts(compiled, "hi bob!xy{}7")
     for line in "".join(part for part in parts if "%lark" not in part).splitlines():
-        assert line.lower().startswith(("three", "four", "five"))
+        assert line.lower().startswith(("three", "four"))
 
 
 @pytest.mark.parametrize(
@@ -153,29 +150,15 @@ def test_functions_without_parameters_take_none(walker: Walker) -> None:
     assert not walker.accepts(compiled, '{"a":1}')
 
 
-def _archived_grammars() -> dict[str, str]:
-    found = {}
-    for archive in sorted((Path(__file__).parents[3] / ".cache").glob("**/llama_cpp_python-*.tar.gz")):
-        with tarfile.open(archive) as files:
-            for member in files:
-                if member.name.endswith(".gbnf") and "/llama.cpp/grammars/" in member.name:
-                    content = files.extractfile(member)
-                    assert content is not None
-                    found[Path(member.name).name] = content.read().decode()
-    return found
-
-
 @pytest.mark.templates
-def test_llama_cpps_own_grammars_are_accepted(walker: Walker) -> None:
-    grammars = _archived_grammars()
-    if not grammars:
-        pytest.skip("llama.cpp's source archive is not there; see tests/engines/chat/conftest.py")
-    for name, source in grammars.items():
+def test_llama_cpps_own_grammars_are_accepted(walker: Walker, llama_cpp_grammars: dict[str, str]) -> None:
+    assert len(llama_cpp_grammars) >= 5
+    for name, source in llama_cpp_grammars.items():
         compiled = walker.compile("gbnf", source)
         assert compiled.start().mask().any(), name
-    chess = walker.compile("gbnf", grammars["chess.gbnf"])
+    chess = walker.compile("gbnf", llama_cpp_grammars["chess.gbnf"])
     assert walker.accepts(chess, "1. e4 e5\n2. d4 d5\n")
-    arithmetic = walker.compile("gbnf", grammars["arithmetic.gbnf"])
+    arithmetic = walker.compile("gbnf", llama_cpp_grammars["arithmetic.gbnf"])
     assert walker.accepts(arithmetic, "1+2=3\n")
 
 

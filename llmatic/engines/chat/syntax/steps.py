@@ -6,6 +6,7 @@ belongs to one answer.
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 
 from llmatic.engines.chat.events import AnswerEvent, CallArguments, CallBegin, CallEnd, Content
@@ -19,7 +20,7 @@ _SCALAR_ENDS = ",}]" + _SPACE
 _REPLACEMENT = "�"
 
 
-class StepReader:
+class StepReader(ABC):
     """A CallReader whose `steps`, a generator, are given one character after the other.
 
     The generator ends where the section ends, and puts back what it has read beyond. Owns what of the section
@@ -38,9 +39,9 @@ class StepReader:
         self._steps = self.steps()
         next(self._steps)
 
+    @abstractmethod
     def steps(self) -> Steps:
         """Reads the section."""
-        raise NotImplementedError
 
     def feed(self, text: str) -> tuple[list[AnswerEvent], str | None]:
         """See CallReader."""

@@ -1,4 +1,4 @@
-"""llama.cpp's own collection of chat templates, out of the source archive of llama-cpp-python."""
+"""llama.cpp's own chat templates and example grammars, out of the source archive of llama-cpp-python."""
 
 import importlib.metadata
 import os
@@ -12,20 +12,32 @@ import pytest
 
 from llmatic.engines.chat import ChatTemplate
 
-CACHE = Path(os.environ.get("LLMATIC_TEST_CACHE") or Path(__file__).parents[3] / ".cache" / "tests")
-FOLDER = "vendor/llama.cpp/models/templates/"
+CACHE = Path(os.environ.get("LLMATIC_TEST_CACHE") or Path(__file__).parents[2] / ".cache" / "tests")
+WANTED = {"vendor/llama.cpp/models/templates/": ".jinja", "vendor/llama.cpp/grammars/": ".gbnf"}
 
 
 @pytest.fixture(scope="session")
-def llama_cpp_templates() -> dict[str, ChatTemplate]:
-    """File name → template, compiled. Fetched once with pip and kept in the checkout's .cache."""
+def llama_cpp_texts() -> Path:
+    """The folder that holds them. Fetched once with pip and kept in the checkout's .cache."""
     version = importlib.metadata.version("llama-cpp-python")
-    folder = CACHE / f"llama.cpp-templates-{version}"
+    folder = CACHE / f"llama.cpp-texts-{version}"
     if not folder.is_dir():
         _fetch(version, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def llama_cpp_grammars(llama_cpp_texts: Path) -> dict[str, str]:
+    """File name → grammar in llama.cpp's notation."""
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(llama_cpp_texts.glob("*.gbnf"))}
+
+
+@pytest.fixture(scope="session")
+def llama_cpp_templates(llama_cpp_texts: Path) -> dict[str, ChatTemplate]:
+    """File name → template, compiled."""
     return {
         path.name: ChatTemplate(path.read_text(encoding="utf-8"), bos="<s>", eos="</s>", name=path.name)
-        for path in sorted(folder.glob("*.jinja"))
+        for path in sorted(llama_cpp_texts.glob("*.jinja"))
     }
 
 
@@ -41,13 +53,17 @@ def _fetch(version: str, folder: Path) -> None:
         archives = list(Path(scratch).glob("*.tar.gz"))
         if done.returncode != 0 or not archives:
             pytest.skip(f"pip cannot fetch llama-cpp-python's source archive: {done.stderr.strip()[-300:]}")
-        made = Path(scratch) / "templates"
+        made = Path(scratch) / "texts"
         made.mkdir()
         with tarfile.open(archives[0]) as archive:
             for member in archive:
-                if member.isfile() and FOLDER in member.name and member.name.endswith(".jinja"):
+                if member.isfile() and _is_wanted(member.name):
                     content = archive.extractfile(member)
                     assert content is not None
                     (made / Path(member.name).name).write_bytes(content.read())
         if not folder.is_dir():
             made.rename(folder)
+
+
+def _is_wanted(name: str) -> bool:
+    return any(folder in name and name.endswith(suffix) for folder, suffix in WANTED.items())
