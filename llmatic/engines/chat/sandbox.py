@@ -162,6 +162,7 @@ def make_environment(*, has_own_lists: bool = False) -> ChatEnvironment:
     environment.filters |= {name: _guarded(environment.filters[name]) for name in _SIZED_FILTERS}
     environment.filters["llmatic_steps"] = _steps
     environment.filters["llmatic_text"] = _text
+    del environment.globals["lipsum"]  # writes as much as it is told to; no chat template wants it
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["range"] = _range
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": False}

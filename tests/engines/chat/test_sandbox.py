@@ -125,3 +125,9 @@ def test_tojson_writes_what_map_made() -> None:
     assert ChatTemplate(source, bos="", eos="").render(HELLO, now=NOW) == '["Hello"]'
     with pytest.raises(InvalidRequest, match="not JSON serializable"):
         ChatTemplate("{{ range | tojson }}", bos="", eos="").render(HELLO, now=NOW)
+
+
+def test_nothing_is_written_without_end() -> None:
+    template = ChatTemplate("{{ lipsum(n=10**7) | length }}", bos="", eos="")
+    with pytest.raises(InvalidRequest, match="lipsum"):
+        template.render([{"role": "user", "content": "x"}], now=NOW)
