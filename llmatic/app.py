@@ -7,10 +7,12 @@ closed when it stops. Event loop's thread.
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import structlog
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
@@ -26,10 +28,13 @@ from llmatic.config import Settings
 from llmatic.core.errors import Unavailable
 from llmatic.core.metrics import Metrics
 from llmatic.core.ports import EnginePool
+from llmatic.engines.installed import served
 from llmatic.registry import Registry
 from llmatic.services.capabilities import KnownCapabilities
 from llmatic.services.generation import RunningCalls
 from llmatic.services.media import MediaLoader
+
+_log = structlog.get_logger("llmatic.app")
 
 
 class Application(Starlette):
@@ -62,6 +67,7 @@ def create_app(settings: Settings, *, pool: EnginePool | None = None) -> Applica
 
     Raises ConfigError.
     """
+    settings = without_missing(settings)
     metrics = Metrics()
     if pool is None:
         pool = _process_pool(settings)
@@ -91,6 +97,14 @@ def create_app(settings: Settings, *, pool: EnginePool | None = None) -> Applica
     # The gateway writes every error itself; Starlette's own layers would only cost time on each token.
     app.middleware_stack = app.gateway
     return app
+
+
+def without_missing(settings: Settings) -> Settings:
+    """The settings without the optional models that lack something; logs which. Idempotent."""
+    models, left_out = served(settings.models)
+    for model_id, why in left_out.items():
+        _log.info("model_left_out", model=model_id, why=why)
+    return replace(settings, models=models) if left_out else settings
 
 
 def contract_path() -> Path:

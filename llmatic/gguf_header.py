@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from llmatic.core.errors import ConfigError
+from llmatic.core.types import EncodeTask
 
 MAX_ENTRIES = 100_000
 MAX_TEXT_BYTES = 8_000_000
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
+_LABELS = ".classifier.output_labels"
 # ggml type → (name, weights in a block, bytes of a block)
 _TYPES = {
     **{0: ("F32", 1, 4), 1: ("F16", 1, 2), 24: ("I8", 1, 1), 25: ("I16", 1, 2), 26: ("I32", 1, 4)},
@@ -38,6 +40,17 @@ _MIXES = {
     **{17: "Q5_K_M", 18: "Q6_K", 21: "Q2_K_S", 22: "IQ3_XS", 27: "IQ3_M", 29: "IQ2_M", 38: "MXFP4_MOE"},
 }
 
+# <architecture>.pooling_type
+POOLINGS = ("none", "mean", "cls", "last", "rank")
+
+# what llama.cpp computes without a cache: these read texts and write none
+ENCODERS = frozenset(
+    [
+        *("bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "neo-bert", "modern-bert"),
+        *("eurobert", "gemma-embedding", "llama-embed", "t5encoder"),
+    ]
+)
+
 # the keys that name the tokens of filling in the middle, and their older names
 _INFILL = (("fim_pre", "fim_suf", "fim_mid"), ("prefix", "suffix", "middle"))
 
@@ -53,7 +66,9 @@ class GgufHeader:
     `kind` is what the file is, "model" or "adapter" as a rule; `adapter_type` is "lora" for LoRA adapters and
     None for all but adapters; `projector_type` is how a projector's pictures come about, and `has_vision`
     and `has_audio` say what it encodes. `has_infill`: the tokens of filling in the middle are named; where
-    they are not, llama.cpp may still find them by their texts.
+    they are not, llama.cpp may still find them by their texts. `pooling` is how the rows of a text's tokens
+    become one, if the file says; `labels` are the outputs of a classifier, `has_classifier` says that one's
+    weights are here; `n_embd` is the size of a token's row.
     """
 
     version: int
@@ -71,6 +86,25 @@ class GgufHeader:
     has_infill: bool = False
     has_vision: bool = False
     has_audio: bool = False
+    pooling: str | None = None
+    labels: tuple[str, ...] = ()
+    has_classifier: bool = False
+    n_embd: int | None = None
+
+
+def encoder_task(header: GgufHeader) -> EncodeTask | None:
+    """What an encoder's file is for; None if it writes text, or is no model of texts at all.
+
+    llama.cpp's own converter writes the pooling "rank" for some rerankers only; the others are encoders with
+    a classifier and no pooling. Two outputs "yes" and "no" are one score.
+    """
+    if header.kind != "model":
+        return None
+    is_encoder = header.architecture in ENCODERS
+    is_head = is_encoder and header.has_classifier and header.pooling in (None, "none")
+    if header.pooling == "rank" or is_head:
+        return "rank" if len(header.labels) < 2 or header.labels == ("yes", "no") else "classify"
+    return "embed" if is_encoder or header.pooling in ("mean", "cls", "last") else None
 
 
 def read_header(path: Path) -> GgufHeader:
@@ -140,11 +174,30 @@ class _Reader:
         if kind in _SCALARS:
             self.skip(n * struct.calcsize("<" + _SCALARS[kind]))
         elif kind == _STRING:
-            for _ in range(n):
-                self.skip(self.number("Q"))
+            self._skip_texts(n)
         else:
             raise GgufError(f"holds a list of the unknown type {kind}; the file is damaged")
         return n
+
+    def _skip_texts(self, n: int) -> None:
+        """Written out, because vocabularies have hundreds of thousands of them."""
+        unpack, data, at = struct.Struct("<Q").unpack_from, self.data, self.at
+        try:
+            for _ in range(n):
+                at += 8 + unpack(data, at)[0]
+        except (struct.error, OverflowError):
+            at = len(data) + 1
+        self.skip(at - self.at)
+
+    def texts(self, kind: int) -> tuple[str, ...]:
+        """A list of texts; empty if the value is anything else."""
+        start = self.at
+        self.value(kind)
+        end, self.at = self.at, start
+        if kind != _ARRAY or self.number("I") != _STRING:
+            self.at = end
+            return ()
+        return tuple(self.text() for _ in range(self.count(MAX_ENTRIES, "labels")))
 
 
 def _header(reader: _Reader) -> GgufHeader:
@@ -159,8 +212,9 @@ def _header(reader: _Reader) -> GgufHeader:
     meta: dict[str, Any] = {}
     for _ in range(reader.count(MAX_ENTRIES, "metadata entries")):
         key = reader.text()
-        meta[key] = reader.value(reader.number("I"))
-    n_weights, quantization = _tensors(reader, n_tensors, meta)
+        kind: int = reader.number("I")
+        meta[key] = reader.texts(kind) if key.endswith(_LABELS) else reader.value(kind)
+    n_weights, quantization, has_classifier = _tensors(reader, n_tensors, meta)
     architecture = _text(meta, "general.architecture")
     if not architecture:
         raise GgufError("names no architecture (general.architecture is missing)")
@@ -181,19 +235,29 @@ def _header(reader: _Reader) -> GgufHeader:
         has_infill=any(all(f"tokenizer.ggml.{name}_token_id" in meta for name in names) for names in _INFILL),
         has_vision=meta.get("clip.has_vision_encoder") is True,
         has_audio=meta.get("clip.has_audio_encoder") is True,
+        pooling=_pooling(meta.get(f"{architecture}.pooling_type")),
+        labels=meta.get(architecture + _LABELS, ()),
+        has_classifier=has_classifier,
+        n_embd=_number(meta, f"{architecture}.embedding_length"),
     )
 
 
-def _tensors(reader: _Reader, n_tensors: int, meta: dict[str, Any]) -> tuple[int, str]:
-    """(weights of all tensors, the type of most of them), after checking that the file holds them all."""
+def _tensors(reader: _Reader, n_tensors: int, meta: dict[str, Any]) -> tuple[int, str, bool]:
+    """(weights of all tensors, the type of most of them, whether a classifier is among them).
+
+    Checks that the file holds them all.
+    """
     weights: dict[int, int] = {}
     end = 0
+    has_classifier = False
     for _ in range(n_tensors):
-        reader.text()
+        name = reader.text()
         n_dims: int = reader.number("I")
         if not 0 < n_dims <= 8:
             raise GgufError(f"holds a tensor of {n_dims} dimensions; the file is damaged")
-        n = prod(reader.number("Q") for _ in range(n_dims))
+        sizes = [reader.number("Q") for _ in range(n_dims)]
+        n = prod(sizes)
+        has_classifier |= name == "cls.output.weight" or (name == "cls.weight" and n == sizes[0])
         kind, offset = reader.number("I"), reader.number("Q")
         weights[kind] = weights.get(kind, 0) + n
         _, per_block, block_bytes = _TYPES.get(kind, ("", 1, 0))
@@ -204,7 +268,11 @@ def _tensors(reader: _Reader, n_tensors: int, meta: dict[str, Any]) -> tuple[int
     if end and needed > there:
         raise GgufError(f"is cut off: needs {needed} bytes and has {there}; its download did not finish")
     commonest = max(weights, key=lambda kind: weights[kind], default=0)
-    return sum(weights.values()), _TYPES.get(commonest, (f"type {commonest}", 1, 0))[0]
+    return sum(weights.values()), _TYPES.get(commonest, (f"type {commonest}", 1, 0))[0], has_classifier
+
+
+def _pooling(number: Any) -> str | None:
+    return POOLINGS[number] if isinstance(number, int) and 0 <= number < len(POOLINGS) else None
 
 
 def _text(meta: dict[str, Any], key: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Downloads of model files from a Hugging Face hub.
+"""Downloads of model files from a Hugging Face hub, and what a repository holds.
 
 Owns one download: where it stopped last time it goes on, even in another process; what arrives is checked
 against the hub's own hash before it gets its name. The only import of huggingface_hub, which finds the
@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,14 @@ class HubFile:
 
     def __str__(self) -> str:
         return f"{self.repo}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A repository at one commit: the size in bytes of every file by its name."""
+
+    commit: str
+    sizes: Mapping[str, int]
 
 
 class _Hash(Protocol):
@@ -79,6 +87,23 @@ def download(
         part.replace(target)
 
 
+def list_files(repo: str, revision: str | None = None) -> Listing:
+    """What `repo` holds at `revision`; None: its main branch.
+
+    Raises ConfigError if there is no such repository or it needs a token, Unavailable if the hub cannot be
+    reached.
+    """
+    _import_hub()
+    from huggingface_hub import HfApi
+
+    try:
+        info = HfApi().model_info(repo, revision=revision, files_metadata=True)
+    except Exception as error:
+        raise _translated(repo, error) from error
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+    return Listing(info.sha or revision or "main", sizes)
+
+
 class StderrBar:
     """A bar that redraws itself on a terminal, and a line for each tenth elsewhere."""
 
@@ -105,11 +130,9 @@ class StderrBar:
 
 def _look_up(file: HubFile) -> tuple[str, str, int | None]:
     """(address, hash or "", size) as the hub tells them."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a server at home tells nobody what it runs on
-    try:
-        from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    except ImportError as error:
-        raise ConfigError("hf: sources need the package huggingface_hub; install it with pip.") from error
+    _import_hub()
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
     try:
         meta = get_hf_file_metadata(hf_hub_url(file.repo, file.name, revision=file.revision))
         pinned = meta.commit_hash or file.revision
@@ -118,7 +141,16 @@ def _look_up(file: HubFile) -> tuple[str, str, int | None]:
         raise _translated(file, error) from error
 
 
-def _translated(file: HubFile, error: Exception) -> LlmaticError:
+def _import_hub() -> None:
+    """Raise ConfigError if the hub's library is not there."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a server at home tells nobody what it runs on
+    try:
+        import huggingface_hub  # noqa: F401
+    except ImportError as error:
+        raise ConfigError("hf: sources need the package huggingface_hub; install it with pip.") from error
+
+
+def _translated(file: HubFile | str, error: Exception) -> LlmaticError:
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError):
@@ -216,4 +248,4 @@ def _locked(path: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_UN)
 
 
-__all__ = ["HubFile", "Progress", "StderrBar", "download"]
+__all__ = ["HubFile", "Listing", "Progress", "StderrBar", "download", "list_files"]

@@ -17,10 +17,12 @@ from types import FrameType
 import structlog
 import uvicorn
 
-from llmatic.app import Application, create_app
+from llmatic.app import Application, create_app, without_missing
 from llmatic.config import Settings
 from llmatic.core.errors import ConfigError
 from llmatic.core.priority import nice_this_thread
+from llmatic.registry import Registry
+from llmatic.services.capabilities import KnownCapabilities
 from llmatic.web.index import curl_line
 
 _POLL_S = 0.05
@@ -73,6 +75,7 @@ def run(settings: Settings) -> None:
     """Serve until a signal ends it. Raises ConfigError if the address cannot be had."""
     configure_logging(settings.server.log_level)
     listener = listen(settings.server.host, settings.server.port)
+    settings = without_missing(settings)
     app = create_app(settings)
     server = build_server(settings, app)
     announce(settings, listener)
@@ -144,11 +147,12 @@ def announce(settings: Settings, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     base_url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
-    models = tuple(settings.models)
     needs_key = bool(settings.server.api_keys)
-    print(f"llmatic serves {', '.join(models) or 'no models'} at {base_url}/v1 (pid {os.getpid()})")
-    if models:
-        print(f"Try it:\n\n    {curl_line(base_url, models[0], needs_key=needs_key)}\n", flush=True)
+    print(f"llmatic serves {', '.join(settings.models) or 'no models'} at {base_url}/v1 (pid {os.getpid()})")
+    example = KnownCapabilities(Registry(settings.models, started=0)).example()
+    if example is not None:
+        curl = curl_line(base_url, example[0], embeds=example[1] == "embed", needs_key=needs_key)
+        print(f"Try it:\n\n    {curl}\n", flush=True)
     if not needs_key and not ipaddress.ip_address(host).is_loopback:
         print(
             "WARNING: the server is reachable from other machines and asks for no key. "

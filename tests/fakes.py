@@ -3,10 +3,15 @@
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
 
 from llmatic.config import ModelSpec
+from llmatic.core.encoding import EncodeEvent, EncodeRequest
 from llmatic.core.types import (
     Delta,
+    EncoderInfo,
     EngineInfo,
     Event,
     Finished,
@@ -16,6 +21,7 @@ from llmatic.core.types import (
     TopLogprob,
     Usage,
 )
+from llmatic.engines import fake_vectors
 
 INFO = EngineInfo(
     n_context=4096,
@@ -27,6 +33,7 @@ INFO = EngineInfo(
     fingerprint="fp_test",
     description="a fake",
 )
+ENCODER = EncoderInfo("embed", 16, has_dimensions=True)
 SPEC = ModelSpec(id="org/fake-1", source="none", engine="fake", aliases=("gpt-4o-mini",))
 WORDS = ("Hello", " wörld", "!")
 N_PROMPT_TOKENS = 7
@@ -63,6 +70,7 @@ def _release(future: asyncio.Future[None]) -> None:
 
 Step = Event | Exception | Gate
 Script = Callable[[GenerationRequest], Iterable[Step]]
+RowScript = Callable[[EncodeRequest], Iterable[EncodeEvent | Exception | Gate]]
 
 
 def logprob(text: str | bytes, value: float | None = -0.5, n_top: int = 0) -> TokenLogprob:
@@ -95,6 +103,11 @@ class FakePool:
     def reset(self) -> None:
         """As new."""
         self.script: Script = echo
+        self.encoders: dict[str, EncoderInfo] = {}
+        self.rows: RowScript = lambda request: fake_vectors.script(
+            request, INFO.n_context, self.encoders.get(self.model_ids[-1], ENCODER)
+        )
+        self.encode_requests: list[EncodeRequest] = []
         self.requests: list[GenerationRequest] = []
         self.model_ids: list[str] = []
         self.ready = True
@@ -103,12 +116,23 @@ class FakePool:
         self.n_open = 0
 
     async def generate(self, model_id: str, request: GenerationRequest) -> AsyncGenerator[Event, None]:
-        self.model_ids.append(model_id)
         self.requests.append(request)
+        async with aclosing(self._play(model_id, lambda: self.script(request))) as steps:
+            async for step in steps:
+                yield step
+
+    async def encode(self, model_id: str, request: EncodeRequest) -> AsyncGenerator[EncodeEvent, None]:
+        self.encode_requests.append(request)
+        async with aclosing(self._play(model_id, lambda: self.rows(request))) as steps:
+            async for step in steps:
+                yield step
+
+    async def _play(self, model_id: str, script: Callable[[], Iterable[Any]]) -> AsyncGenerator[Any, None]:
+        self.model_ids.append(model_id)
         is_finished = False
         self.n_open += 1
         try:
-            for step in self.script(request):
+            for step in script():
                 if isinstance(step, Gate):
                     await step.wait()
                 elif isinstance(step, Exception):
@@ -122,7 +146,13 @@ class FakePool:
                 self.cancelled.set()
 
     def info(self, model_id: str) -> EngineInfo | None:
-        return INFO
+        encoder = self.encoders.get(model_id)
+        return INFO if encoder is None else replace(INFO, encoder=encoder, writes=False)
+
+    async def loaded(self, model_id: str) -> EngineInfo:
+        info = self.info(model_id)
+        assert info is not None
+        return info
 
     async def start(self) -> None:
         """Nothing to load."""

@@ -124,6 +124,19 @@ def test_unknown_engine_stops_the_start() -> None:
     assert "fakr" in done.stderr
 
 
+def test_the_announced_example_is_one_that_the_model_serves(capsys: pytest.CaptureFixture[str]) -> None:
+    encoder = ModelSpec(id="e", source="/nowhere", engine="sentence", options={"task": "embed"})
+    ranker = ModelSpec(id="r", source="/nowhere", engine="sentence", options={"task": "rank"})
+    writer = ModelSpec(id="w", source="none", engine="fake")
+    paths = []
+    for specs in ([encoder, writer], [ranker, encoder], [ranker]):
+        with listen("127.0.0.1", 0) as listener:
+            announce(Settings(models={spec.id: spec for spec in specs}), listener)
+        lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines() if "curl" in line]
+        paths.append([(words[1].partition("/v1/")[2], json.loads(words[-1])["model"]) for words in lines])
+    assert paths == [[("chat/completions", "w")], [("embeddings", "e")], []]
+
+
 @pytest.mark.parametrize(
     ("host", "keys", "is_warned"),
     [("127.0.0.1", (), False), ("0.0.0.0", (), True), ("0.0.0.0", ("k",), False)],

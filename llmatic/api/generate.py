@@ -13,12 +13,12 @@ from urllib.parse import quote
 
 from starlette.types import Receive, Scope, Send
 
-from llmatic.api.auth import ANONYMOUS
+from llmatic.api.abilities import require_writer
 from llmatic.api.chat_media import with_media
 from llmatic.api.context import ApiContext
+from llmatic.api.endpoint import caller_of, checked_body
 from llmatic.api.errors import Headers
 from llmatic.api.ids import object_id
-from llmatic.api.json_body import parse_json, read_body
 from llmatic.api.replies import send_bytes
 from llmatic.api.sse import Chunks, EventStream, watch
 from llmatic.config import ModelSpec
@@ -87,11 +87,11 @@ class GenerateEndpoint:
         """Serve one request. Raises LlmaticError for all that goes wrong before the first byte."""
         loop = asyncio.get_running_loop()
         started_s = loop.time()
-        context, settings = self._context, self._context.settings
-        raw = await read_body(scope, receive, settings.max_body_bytes)
-        body = self._checked(parse_json(raw, max_depth=settings.max_json_depth), scope)
+        context = self._context
+        body = await checked_body(context, self._operation_id, scope, receive, owns_user=self._owns_user)
         spec = context.registry.resolve(body["model"])
-        call = self._parse(body, spec, object_id(self._id_prefix), self._caller(scope))
+        await require_writer(context, spec)
+        call = self._parse(body, spec, object_id(self._id_prefix), caller_of(context, scope))
         requests = await with_media(call.requests, context.media, context.pool.info(spec.id))
         generation = Generation(lambda request: context.pool.generate(spec.id, request), requests)
         watcher = loop.create_task(watch(receive, generation))
@@ -108,20 +108,6 @@ class GenerateEndpoint:
                 cached=generation.n_cached_tokens,
                 completion=generation.n_completion_tokens,
             )
-
-    def _checked(self, body: dict[str, Any], scope: Scope) -> dict[str, Any]:
-        body = self._context.contract.check(self._operation_id, body)
-        engine = scope["path_params"].get("engine_id")
-        if engine is not None:
-            body["model"] = engine
-        scope["llmatic.user"] = scope["llmatic.client"] if self._owns_user else body.get("user")
-        return body
-
-    def _caller(self, scope: Scope) -> Caller:
-        """Callers with different keys share computed prompts only if the server is told so."""
-        client = scope["llmatic.client"]
-        shares = self._context.settings.share_prompt_cache or client == ANONYMOUS
-        return Caller(client, "" if shares else client)
 
     async def _answer(
         self, send: Send, generation: Generation, call: Call, spec: ModelSpec, started_s: float

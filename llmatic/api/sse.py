@@ -18,7 +18,7 @@ from llmatic.api.errors import ClientGone, Headers, error_body, server_fault
 from llmatic.core.errors import LlmaticError
 from llmatic.core.metrics import ModelMetrics
 from llmatic.core.types import Delta, Usage
-from llmatic.services.generation import Generation, Tagged, total
+from llmatic.services.generation import Call, Generation, Tagged, total
 
 KEEP_ALIVE = b": keep-alive\n\n"
 
@@ -159,8 +159,8 @@ class EventStream:
         await send({"type": "http.response.body", "body": b"data: %b\n\n" % error_body(error)})
 
 
-async def watch(receive: Receive, generation: Generation) -> None:
-    """Give the generation up as soon as the client hangs up. Run it as a task beside the reply."""
+async def watch(receive: Receive, call: Call) -> None:
+    """Give the call up as soon as the client hangs up. Run it as a task beside the reply."""
     while (await receive())["type"] != "http.disconnect":
         pass
-    generation.give_up(ClientGone())
+    call.give_up(ClientGone())

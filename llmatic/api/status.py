@@ -16,7 +16,7 @@ from llmatic.api.models import model_object
 from llmatic.api.replies import Answer
 from llmatic.config import ModelSpec
 from llmatic.core.metrics import CONTENT_TYPE
-from llmatic.web.index import ModelLine, render_index
+from llmatic.web.index import ModelLine, curl_line, render_index
 
 _RETRY_S = b"2"
 _PAGE_POLICY = b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
@@ -44,7 +44,10 @@ class StatusViews:
                 ],
             }
             return Answer(orjson.dumps(facts), headers=fresh)
-        page = render_index(lines, base_url=_base_url(scope, headers), needs_key=not self._is_open())
+        base_url, needs_key = _base_url(scope, headers), not self._is_open()
+        example, kind = (self._context.capabilities.example() if lines else None) or ("YOUR_MODEL", "write")
+        curl = curl_line(base_url, example, embeds=kind == "embed", needs_key=needs_key)
+        page = render_index(lines, base_url=base_url, curl=curl, needs_key=needs_key)
         return Answer(
             page,
             content_type=b"text/html; charset=utf-8",

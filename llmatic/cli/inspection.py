@@ -6,15 +6,19 @@ model library, never downloads, never starts a process.
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from llmatic.cli.companions import check_adapters, check_draft, check_projector
+from llmatic.cli.encoders import check_folder, check_gguf_encoder
 from llmatic.cli.tables import size
 from llmatic.config import AdapterSpec, ModelSpec, load_settings
 from llmatic.core.errors import ConfigError
 from llmatic.engines import resolve_engine
+from llmatic.engines.installed import served
+from llmatic.folders import LocatedFolder, folder_path
 from llmatic.gguf_header import GgufHeader, read_header
 from llmatic.registry import Registry
 from llmatic.services.capabilities import KnownCapabilities
@@ -22,8 +26,9 @@ from llmatic.sources import Located, adapter_path, source_path
 
 
 def open_registry(config: Path | None) -> Registry:
-    """The registry of the configuration. Raises ConfigError."""
-    return Registry(load_settings(config, os.environ).models, started=int(time.time()))
+    """The registry of the configuration, as `serve` would have it. Raises ConfigError."""
+    models, _ = served(load_settings(config, os.environ).models)
+    return Registry(models, started=int(time.time()))
 
 
 def overview(spec: ModelSpec, known: KnownCapabilities) -> dict[str, Any]:
@@ -64,8 +69,9 @@ def effective(spec: ModelSpec, registry: Registry) -> dict[str, Any]:
     values["keep_alive"] = "never" if spec.keep_alive_s is None else spec.keep_alive_s
     for key in ("context", "threads", "gpu_layers"):
         values[key] = "engine's choice" if values[key] is None else values[key]
-    values["chat_template"] = spec.chat_template or "the model's own"
-    values["chat_format"] = spec.chat_format or "found from the template"
+    if capabilities["completion"] is not False:
+        values["chat_template"] = spec.chat_template or "the model's own"
+        values["chat_format"] = spec.chat_format or "found from the template"
     located = _located(spec)
     file = None if located is None else str(located.path)
     return {**values, "file": file, "capabilities": capabilities}
@@ -88,9 +94,13 @@ def check(spec: ModelSpec, registry: Registry) -> dict[str, Any]:
             report["facts"]["base"] = spec.base
         elif spec.engine == "llama":
             _check_llama(spec, registry, report)
+        elif spec.engine == "sentence":
+            can = KnownCapabilities(registry).of(spec)
+            check_folder(spec, can, report)
+            report["facts"]["can"] = abilities(asdict(can))
         else:
             report["notes"].append(f"the engine '{spec.engine}' checks its own source when it loads")
-        if spec.engine != "llama" and spec.adapters:
+        if spec.engine not in ("llama", "sentence") and spec.adapters:
             report["notes"].append(f"the engine '{spec.engine}' must know adapters, or it refuses requests")
         elif spec.adapters:
             check_adapters(spec, registry.resolve(spec.base or spec.id), report)
@@ -103,10 +113,17 @@ def check(spec: ModelSpec, registry: Registry) -> dict[str, Any]:
 
 
 def _check_llama(spec: ModelSpec, registry: Registry, report: dict[str, Any]) -> None:
+    from llmatic.engines.llama.encoder_options import task_of
     from llmatic.engines.llama.options import read_options
 
-    read_options(spec)
     located = source_path(spec)
+    first = read_header(located.path) if located.path.is_file() else None
+    is_encoder = "task" in spec.options if first is None else task_of(spec, first) is not None
+    can = KnownCapabilities(registry).of(spec)
+    if is_encoder:
+        check_gguf_encoder(spec, can, report)
+    else:
+        read_options(spec)
     report["facts"]["file"] = str(located.path)
     missing = [part for part in located.parts if not part.is_file()]
     if missing and located.remote:
@@ -116,12 +133,13 @@ def _check_llama(spec: ModelSpec, registry: Registry, report: dict[str, Any]) ->
         raise ConfigError(f"the file {missing[0]} does not exist")
     headers = [read_header(part) for part in located.parts]
     report["facts"] |= _facts(headers)
-    report["facts"]["can"] = abilities(asdict(KnownCapabilities(registry).of(spec)))
+    report["facts"]["can"] = abilities(asdict(can))
     if not headers[0].n_weights:
         report["problems"].append("the file holds no weights, only a vocabulary")
     if headers[0].n_vocab is None:
         report["problems"].append("the file holds no vocabulary")
-    _check_template(spec, headers[0], report)
+    if not is_encoder:
+        _check_template(spec, headers[0], report)
     if spec.projector is not None:
         check_projector(spec, report)
 
@@ -159,15 +177,21 @@ def _check_template(spec: ModelSpec, header: GgufHeader, report: dict[str, Any])
     report["facts"]["chat format"] = family.name
 
 
-def _located(spec: ModelSpec, adapter: AdapterSpec | None = None) -> Located | None:
+def _located(spec: ModelSpec, adapter: AdapterSpec | None = None) -> Located | LocatedFolder | None:
     try:
-        return source_path(spec) if adapter is None else adapter_path(spec, adapter)
+        if adapter is not None:
+            return adapter_path(spec, adapter)
+        return folder_path(spec) if spec.engine == "sentence" else source_path(spec)
     except ConfigError:
         return None
 
 
-def _size_bytes(files: list[Located | None]) -> int | None:
+def _size_bytes(files: Sequence[Located | LocatedFolder | None]) -> int | None:
     """All files together; None if one is not here."""
     if any(located is None or not located.is_present for located in files):
         return None
-    return sum(part.stat().st_size for located in files if located for part in located.parts)
+    return sum(part.stat().st_size for located in files if located for part in _parts(located))
+
+
+def _parts(located: Located | LocatedFolder) -> tuple[Path, ...]:
+    return located.files() if isinstance(located, LocatedFolder) else located.parts

@@ -22,9 +22,9 @@ SHORT = {
 }
 CONFIG_FILE = "LLMATIC_CONFIG"
 CACHE_DIR = "LLMATIC_CACHE_DIR"
-# What others read (the cache's place; the tests), and what Kubernetes sets for a service named "llmatic".
+# What others read (the cache's place, scripts, tests), and what Kubernetes sets for a service "llmatic".
 _ELSEWHERE = re.compile(
-    r"LLMATIC_(CONFIG|CACHE_DIR|TEST_\w+|SERVICE_(HOST|PORT)\w*|PORT_[0-9]+_(TCP|UDP)\w*)\Z"
+    r"LLMATIC_(CONFIG|CACHE_DIR|EXTRAS|TEST_\w+|SERVICE_(HOST|PORT)\w*|PORT_[0-9]+_(TCP|UDP)\w*)\Z"
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from llmatic.config import readers
 from llmatic.config.readers import Field
-from llmatic.config.settings import AdapterSpec
+from llmatic.config.settings import AdapterSpec, ModerationSpec
 from llmatic.config.tree import Items, Node, Scalar, Table, describe, fail, is_null
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+/-]{0,199}\Z")
@@ -56,6 +56,12 @@ def _engine(node: Node, name: str) -> str:
 
 def _sampling(node: Node, name: str) -> Mapping[str, Any]:
     return read_section(node, name, SAMPLING)
+
+
+def _moderation(node: Node, name: str) -> ModerationSpec | None:
+    from llmatic.config.moderation import read_moderation  # which reads its section as this module does
+
+    return read_moderation(node, name)
 
 
 def _adapters(node: Node, name: str) -> tuple[AdapterSpec, ...]:
@@ -150,8 +156,11 @@ MODEL = {
     "draft": Field("draft", readers.text, "text"),
     "deterministic": Field("deterministic", readers.flag),
     "projector": Field("projector", readers.text, "text"),
+    "optional": Field("optional", readers.flag),
+    "moderation": Field("moderation", _moderation),
 }
-DERIVED = frozenset({"base", "adapters", "aliases", "sampling"})  # what an entry with a base may say
+# What an entry with a base may say.
+DERIVED = frozenset({"base", "adapters", "aliases", "sampling", "moderation"})
 
 SECTIONS = {"server": SERVER, "workers": WORKERS, "media": MEDIA}
 TOP = (*SECTIONS, "models")

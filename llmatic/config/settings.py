@@ -5,7 +5,11 @@ Owns the names, units and defaults. Never reads a file or the environment: `load
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
+
+TEXT: Final = "{text}"
+VERDICT: Final = "{verdict}"
+LISTED: Final = "{categories}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,33 @@ class AdapterSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ModerationSpec:
+    """How a model moderates. Thresholds are from 0 to 1; a category is flagged from its threshold on.
+
+    `categories`: a label of the model → the categories that it counts for, perhaps none. Of a guard, a chat
+    model that writes a verdict: `safe` and `unsafe` are the verdict's words; `answer` is its form, in which
+    `{verdict}` stands for one of them and `{categories}`, at the end, for labels with `separator` between
+    them, which follow an unsafe verdict only. `prompt` is what it is asked, with `{text}` for the text.
+    `prompts` is in place of it and of `categories`: a category → what is asked about that category alone.
+    """
+
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    threshold: float = 0.5
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    safe: tuple[str, ...] = ("safe",)
+    unsafe: tuple[str, ...] = ("unsafe",)
+    answer: str = f"{VERDICT}\n{LISTED}"
+    separator: str = ","
+    prompt: str = TEXT
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def threshold_of(self, category: str) -> float:
+        """From which score on `category` is flagged."""
+        return self.thresholds.get(category, self.threshold)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One entry of `models:`. `context` counts tokens over all parallel sequences together.
 
@@ -74,6 +105,8 @@ class ModelSpec:
     for the worker, which knows no other model. `deterministic`: the text of an answer does not depend on
     what else is computed at the time. `chat_format`: the family by whose rules answers are read, where the
     chat template does not tell. `projector`: the file that makes the model see or hear, named as `source` is.
+    `optional`: the entry is left out, and not a mistake, where something that it needs is not installed.
+    `moderation`: the model judges texts, and how.
 
     None means "the engine's choice". `sampling` holds defaults for absent request fields, under
     the request's own names (temperature, top_p, top_k, min_p, repetition_penalty, max_tokens, …).
@@ -103,6 +136,8 @@ class ModelSpec:
     deterministic: bool = False
     chat_format: str | None = None
     projector: str | None = None
+    optional: bool = False
+    moderation: ModerationSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)

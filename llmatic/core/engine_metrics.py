@@ -39,6 +39,8 @@ HELP = {
     "tokens_generated_total": "Tokens written.",
     "tokens_prompt_total": "Prompt tokens of accepted requests.",
     "tokens_computed_total": "Prompt tokens computed, again after a pause included.",
+    "tokens_padding_total": "Tokens computed only because texts computed together differ in length.",
+    "texts_encoded_total": "Texts turned into vectors, scores or classes.",
     "drafted_total": "Tokens guessed ahead.",
     "accepted_total": "Tokens guessed ahead that turned out right.",
     "steps_total": "Steps, each of which computes one batch.",

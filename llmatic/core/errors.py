@@ -21,6 +21,8 @@ into this tree where they arise. `to_wire`/`from_wire` carry an error over the w
 
 from typing import Any, ClassVar
 
+from llmatic.core.types import EncodeTask
+
 
 class LlmaticError(Exception):
     """Base of all; `message` is meant for the client, `param` names the field at fault."""
@@ -133,6 +135,18 @@ class EngineFailed(Unavailable):
 
 class ConfigError(LlmaticError):
     """A configuration that cannot be used; the message names file, line and the nearest valid key."""
+
+
+def cannot_write(model_id: str) -> Forbidden:
+    """OpenAI's words for text wanted of a model that writes none."""
+    return Forbidden(f"You are not allowed to sample from this model: '{model_id}' writes no text.")
+
+
+def cannot_encode(model_id: str, task: EncodeTask) -> Forbidden:
+    """OpenAI's words for vectors wanted of a model that makes none, and ours for scores and classes."""
+    wanted = {"embed": "generate embeddings from", "rank": "rank with", "classify": "classify with"}[task]
+    made = {"embed": "makes no embeddings", "rank": "ranks nothing", "classify": "knows no classes"}[task]
+    return Forbidden(f"You are not allowed to {wanted} this model: '{model_id}' {made}.")
 
 
 def _tree(root: type[LlmaticError]) -> dict[str, type[LlmaticError]]:

@@ -3,10 +3,13 @@
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from llmatic.core.encoding import Encoded, EncodeEvent, EncodeRequest
 from llmatic.core.errors import LlmaticError
 from llmatic.core.types import EngineInfo, Event, GenerationRequest
 
-StepEvents = Sequence[tuple[str, Event | LlmaticError]]
+Request = GenerationRequest | EncodeRequest
+EngineEvent = Event | Encoded
+StepEvents = Sequence[tuple[str, EngineEvent | LlmaticError]]
 
 
 class GenerationEngine(Protocol):
@@ -22,6 +25,26 @@ class GenerationEngine(Protocol):
 
         Closing the generator cancels the request and frees its memory before the next step.
         Raises InvalidRequest or QueueFull before Started; EngineFailed at any time.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Fail what still runs, free the model. Idempotent."""
+        ...
+
+
+class EncodingEngine(Protocol):
+    """A loaded model that turns texts into numbers; `info.encoder` is set. As GenerationEngine otherwise."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What was loaded."""
+        ...
+
+    def encode(self, request: EncodeRequest) -> AsyncGenerator[EncodeEvent, None]:
+        """Started, then Encoded until every row has come, then Finished; closing it cancels the request.
+
+        Raises InvalidRequest or QueueFull before the first Encoded; EngineFailed at any time.
         """
         ...
 
@@ -51,8 +74,11 @@ class StepEngine(Protocol):
         """
         ...
 
-    def submit(self, request: GenerationRequest) -> None:
-        """Queue a request. From any thread; never blocks; refusals arrive as events."""
+    def submit(self, request: Request) -> None:
+        """Queue a request of a kind that `info` says is served.
+
+        From any thread; never blocks; refusals arrive as events.
+        """
         ...
 
     def cancel(self, request_id: str) -> None:
@@ -83,8 +109,16 @@ class EnginePool(Protocol):
         """As GenerationEngine.generate; loads the model first if need be. Raises Unavailable if it cannot."""
         ...
 
+    def encode(self, model_id: str, request: EncodeRequest) -> AsyncGenerator[EncodeEvent, None]:
+        """As EncodingEngine.encode; loads the model first if need be. Raises Unavailable if it cannot."""
+        ...
+
     def info(self, model_id: str) -> EngineInfo | None:
         """What the loaded engine says; None while the model has never been loaded."""
+        ...
+
+    async def loaded(self, model_id: str) -> EngineInfo:
+        """What the engine says, once the model is loaded. Raises Unavailable if it cannot be."""
         ...
 
     def is_ready(self) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 FinishReason = Literal["stop", "length", "tool_calls"]
 ConstraintKind = Literal["json_object", "json_schema", "lark", "gbnf", "regex"]
 CacheRetention = Literal["in_memory", "24h"]
+EncodeTask = Literal["embed", "rank", "classify"]
 
 
 class Priority(IntEnum):
@@ -265,11 +266,32 @@ Event = Started | Delta | Finished
 
 
 @dataclass(frozen=True, slots=True)
+class EncoderInfo:
+    """What an encoder says of itself beside `EngineInfo`, whose `n_context` is the longest input in tokens.
+
+    `n_columns`: the vector's size, 1 score, or one for each of `labels` (their names, in order).
+    `is_multi_label`: the probabilities of a text are independent of each other and need not sum to 1.
+    `has_dimensions`: leading components of a vector are of use alone (Matryoshka, arXiv:2205.13147).
+    `prompts`: the text that comes before inputs of each type.
+    """
+
+    task: EncodeTask
+    n_columns: int
+    labels: tuple[str, ...] = ()
+    is_multi_label: bool = False
+    has_dimensions: bool = False
+    prompts: Mapping[str, str] | None = None
+    backend: str = ""
+    precision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What a loaded engine says of itself; shown by /v1/models and checked before a request is sent to it.
 
     `chat_format`: the family by whose rules answers are read, empty without a chat template. `has_tools`: the
-    chat template presents tools; others are told of them in a system message.
+    chat template presents tools; others are told of them in a system message. `encoder`: how it turns texts
+    into numbers, if it does. Not `writes`: that is all it does.
     """
 
     n_context: int
@@ -287,3 +309,5 @@ class EngineInfo:
     has_reasoning: bool = False
     has_vision: bool = False
     has_audio: bool = False
+    encoder: EncoderInfo | None = None
+    writes: bool = True

@@ -13,14 +13,16 @@ from typing import Any
 
 from llmatic.config import ModelSpec
 from llmatic.core.errors import ConfigError
-from llmatic.core.ports import GenerationEngine
+from llmatic.core.ports import EncodingEngine, GenerationEngine, StepEngine
 
 GROUP = "llmatic.engines"
 BUILT_IN = {
     "fake": "llmatic.engines.fake:FakeEngine",
     "llama": "llmatic.engines.llama:create",
+    "sentence": "llmatic.engines.sentence:create",
 }
 
+Engine = GenerationEngine | EncodingEngine | StepEngine
 Progress = Callable[[float | None, str], None]
 
 
@@ -48,13 +50,17 @@ def resolve_engine(kind: str) -> str:
     )
 
 
-def load_engine(spec: ModelSpec, on_progress: Progress | None = None) -> GenerationEngine:
+def load_engine(spec: ModelSpec, on_progress: Progress | None = None) -> Engine:
     """Import the engine's factory and call it with `spec`; blocks until the model is loaded.
 
     A factory with a parameter `on_progress` is handed a function to call with a fraction from 0 to 1 (None:
-    unknown) and a word for what is being done. Raises ConfigError if the factory cannot be imported; what
-    the factory itself raises passes through.
+    unknown) and a word for what is being done. Raises ConfigError if something that the engine needs is not
+    installed or the factory cannot be imported; what the factory itself raises passes through.
     """
+    from llmatic.engines.installed import missing
+
+    if lack := missing(spec):
+        raise ConfigError(lack, param="engine")
     factory = _import_factory(resolve_engine(spec.engine), spec.engine)
     engine = factory(spec, on_progress=on_progress) if _wants_progress(factory) else factory(spec)
     return _checked(engine, spec.engine)
@@ -82,9 +88,13 @@ def _wants_progress(factory: Callable[..., Any]) -> bool:
         return False
 
 
-def _checked(engine: Any, kind: str) -> GenerationEngine:
-    missing = [name for name in ("generate", "close", "info") if not hasattr(engine, name)]
-    if missing:
-        raise ConfigError(f"Engine '{kind}' lacks {', '.join(missing)}; see docs/engines.md.", param="engine")
-    loaded: GenerationEngine = engine
+def _checked(engine: Any, kind: str) -> Engine:
+    lacks = [name for name in ("close", "info") if not hasattr(engine, name)]
+    if not isinstance(engine, StepEngine) and not any(
+        hasattr(engine, name) for name in ("generate", "encode")
+    ):
+        lacks.insert(0, "generate")
+    if lacks:
+        raise ConfigError(f"Engine '{kind}' lacks {', '.join(lacks)}; see docs/engines.md.", param="engine")
+    loaded: Engine = engine
     return loaded

@@ -3,8 +3,9 @@
 Owns when its predictable text (see `fake_text`) comes. Never computes anything. It is both kinds of engine
 of `core.ports`: `generate` runs in the caller's loop, `start/submit/cancel` on a thread of its own that steps
 like a real engine. The options `text`, `reasoning` and `calls` say what it answers (see `fake_chat`);
-`token_delay_s`, `fail_after`, `hang_after`, `abort_after` (in tokens of the
-whole engine), `load_s` and `load_error` make it misbehave for the supervisor's tests.
+`encodes`, `dimensions` and `labels` make it an encoder instead (see `fake_vectors`); `token_delay_s`,
+`fail_after`, `hang_after`, `abort_after` (in tokens of the whole engine), `load_s` and `load_error` make it
+misbehave for the supervisor's tests.
 """
 
 import asyncio
@@ -17,13 +18,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmatic.config import ModelSpec
+from llmatic.core.encoding import EncodeEvent, EncodeRequest
 from llmatic.core.errors import ConfigError, EngineFailed, LlmaticError, QueueFull
-from llmatic.core.ports import StepEvents
-from llmatic.core.types import Delta, EngineInfo, Event, Finished, GenerationRequest
+from llmatic.core.ports import EngineEvent, Request, StepEvents
+from llmatic.core.types import Delta, EncoderInfo, EncodeTask, EngineInfo, Event, Finished, GenerationRequest
+from llmatic.engines import fake_vectors
 from llmatic.engines.fake_chat import Said
 from llmatic.engines.fake_text import N_VOCAB, script
 
-StepEventList = list[tuple[str, Event | LlmaticError]]
+StepEventList = list[tuple[str, EngineEvent | LlmaticError]]
 Progress = Callable[[float | None, str], None]
 
 
@@ -40,6 +43,9 @@ class FakeOptions:
     abort_after: int | None = None
     load_s: float = 0.0
     load_error: str | None = None
+    encodes: EncodeTask | None = None
+    dimensions: int = 16
+    labels: Sequence[str] = ()
 
     @classmethod
     def read(cls, options: Mapping[str, Any]) -> "FakeOptions":
@@ -48,6 +54,14 @@ class FakeOptions:
         if unknown:
             raise ConfigError(f"Engine 'fake' has no option '{unknown[0]}'.", param="options")
         return cls(**options)
+
+    @property
+    def encoder(self) -> EncoderInfo | None:
+        """How it encodes."""
+        if self.encodes is None:
+            return None
+        n_columns = {"embed": self.dimensions, "rank": 1, "classify": len(self.labels)}[self.encodes]
+        return EncoderInfo(self.encodes, n_columns, tuple(self.labels), has_dimensions=True)
 
     @property
     def said(self) -> Said:
@@ -73,10 +87,12 @@ class FakeEngine:
             chat_format="fake",
             has_tools=True,
             has_reasoning=bool(self._options.reasoning),
+            encoder=self._options.encoder,
+            writes=self._options.encoder is None,
         )
         self._lock = threading.Condition()
-        self._running: dict[str, Iterator[Event]] = {}
-        self._waiting: deque[tuple[str, Iterator[Event]]] = deque()
+        self._running: dict[str, Iterator[EngineEvent]] = {}
+        self._waiting: deque[tuple[str, Iterator[EngineEvent]]] = deque()
         self._fresh: StepEventList = []
         self._on_step: Callable[[StepEvents], None] | None = None
         self._thread: threading.Thread | None = None
@@ -106,6 +122,12 @@ class FakeEngine:
             yield event
             await asyncio.sleep(self._options.token_delay_s)
 
+    async def encode(self, request: EncodeRequest) -> AsyncGenerator[EncodeEvent, None]:
+        """The scripted rows, one loop turn (and `token_delay_s`) between the events."""
+        for event in self._rows(request):
+            yield event
+            await asyncio.sleep(self._options.token_delay_s)
+
     def start(self, on_step: Callable[[StepEvents], None]) -> None:
         """Start the stepping thread."""
         assert self._thread is None, "start is called once"
@@ -113,11 +135,20 @@ class FakeEngine:
         self._thread = threading.Thread(target=self._run, name="fake-engine", daemon=True)
         self._thread.start()
 
-    def submit(self, request: GenerationRequest) -> None:
+    def _rows(self, request: EncodeRequest) -> Iterator[EncodeEvent]:
+        assert self._info.encoder is not None, "`info` says what is served"
+        return fake_vectors.script(request, self._info.n_context, self._info.encoder)
+
+    def _events(self, request: Request) -> Iterator[EngineEvent]:
+        if isinstance(request, EncodeRequest):
+            return self._rows(request)
+        return script(request, self._info.n_context, self._options.said)
+
+    def submit(self, request: Request) -> None:
         """Queue a request; at most `parallel` run at a time, `max_queue` wait."""
         with self._lock:
             n_open = len(self._running) + len(self._waiting)
-            events = script(request, self._info.n_context, self._options.said)
+            events = self._events(request)
             if n_open >= self._info.n_parallel + self._spec.max_queue:
                 words = f"The model's queue is full: {len(self._waiting)} requests wait. Please try again."
                 events = _refuse(QueueFull(words, retry_after_s=1.0))
@@ -185,7 +216,7 @@ class FakeEngine:
         if events:
             self._on_step(events)
 
-    def _advance(self, events: Iterator[Event]) -> Event | LlmaticError:
+    def _advance(self, events: Iterator[EngineEvent]) -> EngineEvent | LlmaticError:
         try:
             event = next(events)
             self._misbehave(event)
@@ -193,7 +224,7 @@ class FakeEngine:
             return error
         return event
 
-    def _misbehave(self, event: Event) -> None:
+    def _misbehave(self, event: EngineEvent) -> None:
         if not isinstance(event, Delta):
             return
         self._n_tokens += event.n_tokens
@@ -206,6 +237,6 @@ class FakeEngine:
             raise EngineFailed("The fake engine was told to fail.")
 
 
-def _refuse(error: LlmaticError) -> Iterator[Event]:
+def _refuse(error: LlmaticError) -> Iterator[EngineEvent]:
     yield from ()
     raise error

@@ -1,21 +1,28 @@
 """What a model can do: asked of its engine once it is loaded, of its file's header before.
 
-Owns the reading of the headers, each once as long as its file stays the same. Never loads, downloads or
-renders anything. Reading a header takes some milliseconds, with a large vocabulary a tenth of a second: call
-`of` off the event loop unless the engine's own word is there. Any thread.
+Owns the reading of the headers and folders, each once as long as its file stays the same. Never loads,
+downloads or renders anything. Reading a header takes some milliseconds, with a large vocabulary a tenth of a
+second: call `of` off the event loop unless the engine's own word is there. Any thread.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from llmatic.config import ModelSpec
 from llmatic.core.errors import ConfigError
-from llmatic.core.types import EngineInfo
-from llmatic.gguf_header import GgufHeader, read_header
+from llmatic.core.types import EncodeTask, EngineInfo
+from llmatic.engines.encoding.options import read_encoder_options
+from llmatic.engines.sentence.files import Facts, read_facts
+from llmatic.folders import folder_path
+from llmatic.gguf_header import GgufHeader, encoder_task, read_header
 from llmatic.registry import Registry
 from llmatic.sources import source_path
+
+_State = tuple[int, int]
+Kind = EncodeTask | Literal["write"]
 
 _TOOLS = re.compile(r"\btools\b")
 
@@ -25,7 +32,9 @@ class Capabilities:
     """As the API shows them. None: not known before the model is loaded.
 
     `tools`: the chat template presents tools; other chat models are told of them in a system message.
-    `context_length` counts tokens of one prompt and its answer; `parallel` choices are written at a time.
+    `rerank`: it ranks by itself; models that embed can rank too. `context_length` counts tokens of one prompt
+    and its answer, or of one input where nothing is written; `parallel` choices are written at a time.
+    `dimensions`: of its vectors. `labels`: its classes.
     """
 
     chat: bool | None = None
@@ -34,11 +43,37 @@ class Capabilities:
     vision: bool | None = None
     audio: bool | None = None
     fim: bool | None = None
-    embeddings: bool | None = False
+    embeddings: bool | None = None
+    rerank: bool | None = None
+    classification: bool | None = None
     reasoning: bool | None = None
     context_length: int | None = None
     parallel: int | None = None
     chat_format: str | None = None
+    dimensions: int | None = None
+    labels: tuple[str, ...] | None = None
+
+    def encodes(self, task: EncodeTask) -> bool | None:
+        """Whether it does `task`."""
+        return {"embed": self.embeddings, "rank": self.rerank, "classify": self.classification}[task]
+
+    def encoding(
+        self, task: EncodeTask | None, n_columns: int | None = None, labels: tuple[str, ...] | None = None
+    ) -> "Capabilities":
+        """These, for a model that does `task` and no other one; None: it does none."""
+        return replace(
+            self,
+            embeddings=task == "embed",
+            rerank=task == "rank",
+            classification=task == "classify",
+            dimensions=n_columns if task == "embed" else None,
+            labels=labels if task == "classify" else None,
+        )
+
+
+WRITES_NOTHING = Capabilities(
+    chat=False, completion=False, tools=False, vision=False, audio=False, fim=False, reasoning=False
+)
 
 
 class KnownCapabilities:
@@ -46,13 +81,37 @@ class KnownCapabilities:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._headers: dict[Path, tuple[tuple[int, int], GgufHeader | None]] = {}
+        self._headers: dict[Path, tuple[_State, GgufHeader | None]] = {}
+        self._facts: dict[str, tuple[_State, Facts | None]] = {}
 
     def of(self, spec: ModelSpec, info: EngineInfo | None = None) -> Capabilities:
         """What `spec` can do; `info` is its engine's word, if it is loaded or once was."""
+        own = spec if spec.base is None else self._registry.resolve(spec.base)
+        can = _of_file(own, self) if info is None else _of_engine(info)
+        # An adapter changes what a model writes; there is none for what it encodes.
+        return can.encoding(None) if spec.adapters else can
+
+    def kind(self, spec: ModelSpec) -> Kind | None:
+        """What its files and its configuration say that it does; None: they do not. Cheap."""
         if spec.base is not None:
             spec = self._registry.resolve(spec.base)
-        return _of_file(spec, self) if info is None else _of_engine(info)
+        task: EncodeTask | None = spec.options.get("task")
+        if spec.engine == "sentence":
+            facts = self.facts(spec)
+            return task if facts is None else facts.task
+        if spec.engine != "llama":
+            return None
+        header = None if task is not None else self.header(spec, spec.source)
+        return task if header is None else encoder_task(header) or "write"
+
+    def example(self) -> tuple[str, Kind] | None:
+        """The id of a model to try, and what it does: one that writes, else one that embeds."""
+        kinds = [(spec.id, self.kind(spec) or "write") for spec in self._registry.specs()]
+        for wanted in ("write", "embed"):
+            for model_id, kind in kinds:
+                if kind == wanted:
+                    return model_id, kind
+        return None
 
     def header(self, spec: ModelSpec, source: str) -> GgufHeader | None:
         """The header of the first file of `source`; None if it is not here or cannot be read."""
@@ -67,8 +126,29 @@ class KnownCapabilities:
             known = self._headers[path] = (state, _read(path))
         return known[1]
 
+    def facts(self, spec: ModelSpec) -> Facts | None:
+        """What the folder of a `sentence` model tells; None if it is not here or cannot be read."""
+        try:
+            folder = folder_path(spec).path
+            found = (folder / "config.json").stat()
+        except (ConfigError, OSError):
+            return None
+        state = (found.st_mtime_ns, found.st_size)
+        known = self._facts.get(spec.id)
+        if known is None or known[0] != state:
+            known = self._facts[spec.id] = (state, _read_folder(folder, spec))
+        return known[1]
+
 
 def _of_engine(info: EngineInfo) -> Capabilities:
+    encoder = info.encoder
+    written = _of_writer(info) if info.writes else replace(WRITES_NOTHING, context_length=info.n_context)
+    if encoder is None:
+        return written.encoding(None)
+    return written.encoding(encoder.task, encoder.n_columns, encoder.labels)
+
+
+def _of_writer(info: EngineInfo) -> Capabilities:
     return Capabilities(
         chat=info.has_chat_template,
         completion=True,
@@ -84,9 +164,14 @@ def _of_engine(info: EngineInfo) -> Capabilities:
 
 
 def _of_file(spec: ModelSpec, known: KnownCapabilities) -> Capabilities:
+    if spec.engine == "sentence":
+        return _of_folder(spec, known)
     if spec.engine != "llama":
         return Capabilities(parallel=spec.parallel, chat_format=spec.chat_format)
     header = known.header(spec, spec.source)
+    kind = known.kind(spec)
+    if kind is not None and kind != "write":
+        return _of_gguf_encoder(spec, kind, header)
     vision, audio = _senses(spec, known)
     plain = Capabilities(
         completion=True,
@@ -96,7 +181,9 @@ def _of_file(spec: ModelSpec, known: KnownCapabilities) -> Capabilities:
         chat_format=spec.chat_format,
     )
     template = _template(spec, header)
-    if header is None and template is None:
+    if header is not None:
+        plain = plain.encoding(None)
+    elif template is None:
         return plain
     chat_format, reasons = _family(spec, template) if template else (None, False)
     return replace(
@@ -108,6 +195,23 @@ def _of_file(spec: ModelSpec, known: KnownCapabilities) -> Capabilities:
         context_length=None if header is None else _context_length(spec, header),
         chat_format=chat_format,
     )
+
+
+def _of_gguf_encoder(spec: ModelSpec, task: EncodeTask, header: GgufHeader | None) -> Capabilities:
+    if header is None:
+        return WRITES_NOTHING.encoding(task)
+    limits = (spec.context, spec.options.get("max_length"), header.n_context_train)
+    longest = min((limit for limit in limits if isinstance(limit, int)), default=None)
+    return replace(WRITES_NOTHING.encoding(task, header.n_embd, header.labels), context_length=longest)
+
+
+def _of_folder(spec: ModelSpec, known: KnownCapabilities) -> Capabilities:
+    facts = known.facts(spec)
+    if facts is None:
+        task = spec.options.get("task")
+        return WRITES_NOTHING if task is None else WRITES_NOTHING.encoding(task)
+    can = WRITES_NOTHING.encoding(facts.task, facts.n_columns, facts.labels)
+    return replace(can, context_length=facts.n_context)
 
 
 def _template(spec: ModelSpec, header: GgufHeader | None) -> str | None:
@@ -150,6 +254,13 @@ def _family(spec: ModelSpec, template: str) -> tuple[str | None, bool | None]:
     except ConfigError:
         return spec.chat_format, None
     return family.name, family.has_reasoning
+
+
+def _read_folder(folder: Path, spec: ModelSpec) -> Facts | None:
+    try:
+        return read_facts(folder, read_encoder_options(spec, engine=spec.engine), spec.id)
+    except ConfigError:
+        return None
 
 
 def _read(path: Path) -> GgufHeader | None:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from llmatic.core.errors import EngineFailed
 from llmatic.core.types import Delta, Event, Finished, GenerationRequest, Started, Usage
@@ -23,6 +23,14 @@ MAX_CHOICES = 4096
 MAX_CONCURRENT_PROMPTS = 64
 
 _COUNTS = tuple(Usage.__dataclass_fields__)
+
+
+class Call(Protocol):
+    """What runs for a client and can be ended early."""
+
+    def give_up(self, error: BaseException) -> None:
+        """Make whoever waits for it raise `error` now."""
+        ...
 
 
 class Generation:
@@ -158,27 +166,27 @@ class Generation:
 
 
 class RunningCalls:
-    """The calls that are being generated now, so that all of them can be ended when the server must stop."""
+    """The calls that are being served now, so that all of them can be ended when the server must stop."""
 
     def __init__(self) -> None:
-        self._running: set[Generation] = set()
+        self._running: set[Call] = set()
 
     def __len__(self) -> int:
         return len(self._running)
 
     @contextmanager
-    def admit(self, generation: Generation) -> Iterator[None]:
+    def admit(self, call: Call) -> Iterator[None]:
         """Count a call in for as long as the context lasts."""
-        self._running.add(generation)
+        self._running.add(call)
         try:
             yield
         finally:
-            self._running.discard(generation)
+            self._running.discard(call)
 
     def give_up(self, error: BaseException) -> None:
         """Make every running call fail with `error` at once."""
-        for generation in tuple(self._running):
-            generation.give_up(error)
+        for call in tuple(self._running):
+            call.give_up(error)
 
 
 def total(usages: Iterable[Usage]) -> Usage:

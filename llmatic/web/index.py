@@ -36,21 +36,19 @@ class ModelLine:
     load: str = ""
 
 
-def curl_line(base_url: str, model_id: str, *, needs_key: bool = False) -> str:
-    """One command that talks to a model."""
-    body = json.dumps(
-        {"model": model_id, "messages": [{"role": "user", "content": "Say this is a test"}]},
-        separators=(",", ":"),
-        ensure_ascii=False,
-    )
+def curl_line(base_url: str, model_id: str, *, embeds: bool = False, needs_key: bool = False) -> str:
+    """One command that talks to a model, which `embeds` or else writes."""
+    path = "embeddings" if embeds else "chat/completions"
+    chat = {"messages": [{"role": "user", "content": "Say this is a test"}]}
+    asked = {"model": model_id, **({"input": "This is a test"} if embeds else chat)}
+    body = json.dumps(asked, separators=(",", ":"), ensure_ascii=False)
     key = " -H 'Authorization: Bearer YOUR_KEY'" if needs_key else ""
-    return f"curl {base_url}/v1/chat/completions{key} -d {shlex.quote(body)}"
+    return f"curl {base_url}/v1/{path}{key} -d {shlex.quote(body)}"
 
 
-def render_index(models: Sequence[ModelLine], *, base_url: str, needs_key: bool) -> bytes:
-    """The page, UTF-8."""
-    model_id = models[0].id if models else "YOUR_MODEL"
-    curl = escape(curl_line(base_url, model_id, needs_key=needs_key))
+def render_index(models: Sequence[ModelLine], *, base_url: str, curl: str, needs_key: bool) -> bytes:
+    """The page, UTF-8. `curl`: a command to try."""
+    curl = escape(curl)
     key_note = "<p class=dim>Requests need an API key.</p>" if needs_key else ""
     return f"""<!doctype html>
 <html lang=en><head><meta charset=utf-8><meta name=viewport content="width=device-width,initial-scale=1">

@@ -1,29 +1,31 @@
-"""A plain GenerationEngine in the shape of a StepEngine, so that the host knows one shape only.
+"""A plain GenerationEngine or EncodingEngine in the shape of a StepEngine: the host knows one shape only.
 
-Owns an event loop on a thread of its own, in which every `generate` of the engine runs, and the tasks that
-consume them. Never looks into events. Events that arrive within one turn of the loop leave in one call.
+Owns an event loop on a thread of its own, in which every `generate` or `encode` of the engine runs, and the
+tasks that consume them. Never looks into events. Events that arrive within one turn of the loop leave in one
+call.
 """
 
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any
 
+from llmatic.core.encoding import EncodeRequest
 from llmatic.core.errors import EngineFailed, LlmaticError
-from llmatic.core.ports import GenerationEngine, StepEvents
-from llmatic.core.types import EngineInfo, Event, Finished, GenerationRequest
+from llmatic.core.ports import EncodingEngine, EngineEvent, GenerationEngine, Request, StepEvents
+from llmatic.core.types import EngineInfo, Finished
 
 
 class StepAdapter:
     """Runs `engine` on a loop of its own; a StepEngine."""
 
-    def __init__(self, engine: GenerationEngine) -> None:
+    def __init__(self, engine: GenerationEngine | EncodingEngine) -> None:
         self._engine = engine
         self._loop = asyncio.new_event_loop()
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._batch: list[tuple[str, Event | LlmaticError]] = []
+        self._batch: list[tuple[str, EngineEvent | LlmaticError]] = []
         self._on_step: Callable[[StepEvents], None] | None = None
         self._n_steps = 0
         self._probe_began: float | None = None
@@ -39,8 +41,8 @@ class StepAdapter:
         self._on_step = on_step
         self._thread.start()
 
-    def submit(self, request: GenerationRequest) -> None:
-        """Start consuming `engine.generate(request)`."""
+    def submit(self, request: Request) -> None:
+        """Start consuming the engine's answer."""
         self._loop.call_soon_threadsafe(self._begin, request)
 
     def cancel(self, request_id: str) -> None:
@@ -76,7 +78,7 @@ class StepAdapter:
         finally:
             self._loop.close()
 
-    def _begin(self, request: GenerationRequest) -> None:
+    def _begin(self, request: Request) -> None:
         work: Coroutine[Any, Any, None] = self._consume(request)
         self._tasks[request.id] = self._loop.create_task(work)
 
@@ -96,9 +98,9 @@ class StepAdapter:
     def _answer_probe(self) -> None:
         self._probe_began = None
 
-    async def _consume(self, request: GenerationRequest) -> None:
+    async def _consume(self, request: Request) -> None:
         try:
-            async with aclosing(self._engine.generate(request)) as events:
+            async with aclosing(self._open(request)) as events:
                 async for event in events:
                     self._emit(request.id, event)
                     if isinstance(event, Finished):
@@ -113,7 +115,14 @@ class StepAdapter:
             self._tasks.pop(request.id, None)
         self._emit(request.id, failure)
 
-    def _emit(self, request_id: str, event: Event | LlmaticError) -> None:
+    def _open(self, request: Request) -> AsyncGenerator[Any, None]:
+        engine: Any = self._engine
+        events: AsyncGenerator[Any, None] = (
+            engine.encode(request) if isinstance(request, EncodeRequest) else engine.generate(request)
+        )
+        return events
+
+    def _emit(self, request_id: str, event: EngineEvent | LlmaticError) -> None:
         if not self._batch:
             self._loop.call_soon(self._flush)
         self._batch.append((request_id, event))

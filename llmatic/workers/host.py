@@ -21,10 +21,11 @@ import traceback
 from dataclasses import replace
 from typing import Any
 
-from llmatic.core.errors import EngineFailed, InvalidRequest, LlmaticError
-from llmatic.core.ports import StepEngine, StepEvents
+from llmatic.core.encoding import EncodeRequest
+from llmatic.core.errors import EngineFailed, InvalidRequest, LlmaticError, cannot_encode, cannot_write
+from llmatic.core.ports import Request, StepEngine, StepEvents
 from llmatic.core.priority import nice_this_thread
-from llmatic.core.types import Finished, GenerationRequest, SamplingParams, TextPrompt
+from llmatic.core.types import EngineInfo, Finished, GenerationRequest, SamplingParams, TextPrompt
 from llmatic.engines import load_engine
 from llmatic.workers import protocol, wire
 from llmatic.workers.adapter import StepAdapter
@@ -48,6 +49,7 @@ class Host:
         self._closing = threading.Event()
         self._warm: queue.SimpleQueue[LlmaticError | None] = queue.SimpleQueue()
         self._engine: StepEngine | None = None
+        self._model_id = ""
         self._numbers: dict[str, int] = {}
         self._ids: dict[int, str] = {}
 
@@ -72,12 +74,12 @@ class Host:
     def _load(self) -> StepEngine:
         self._progress(None, "starting")
         spec = wire.spec_from_wire(self._specs.get())
+        self._model_id = spec.id
         loaded = load_engine(spec, self._progress)
         engine = loaded if isinstance(loaded, StepEngine) else StepAdapter(loaded)
         self._progress(1.0, "warming up")
         engine.start(self._on_step)
-        greedy = SamplingParams(temperature=0.0)
-        engine.submit(GenerationRequest(WARM_UP_ID, TextPrompt("Hello"), greedy, max_tokens=1))
+        engine.submit(_warm_up(engine.info))
         failure = self._warm.get()
         if failure is not None and not isinstance(failure, InvalidRequest):
             raise failure
@@ -187,13 +189,26 @@ class Host:
             assert self._engine is not None, "the server submits after READY"
             # Unique here: a late event of a cancelled request must not reach the next one of the same name.
             request = replace(request, id=f"{request.id}#{number}")
+            self._check_kind(request, self._engine.info)
             self._numbers[request.id] = number
             self._ids[number] = request.id
             self._engine.submit(request)
+        except LlmaticError as error:
+            self._refuse_request(number, error)
         except Exception as error:  # one request must not end the worker; the log has the whole story
             traceback.print_exc()
-            self._forget(number)
-            self._send_events([wire.event_to_wire(number, _as_failure(error))])
+            self._refuse_request(number, EngineFailed(f"The engine failed: {error!r}"))
+
+    def _refuse_request(self, number: int, error: LlmaticError) -> None:
+        self._forget(number)
+        self._send_events([wire.event_to_wire(number, error)])
+
+    def _check_kind(self, request: Request, info: EngineInfo) -> None:
+        if not isinstance(request, EncodeRequest):
+            if not info.writes:
+                raise cannot_write(self._model_id)
+        elif info.encoder is None or info.encoder.task != request.task:
+            raise cannot_encode(self._model_id, request.task)
 
     def _pong(self, nonce: int) -> None:
         n_steps, began = self._engine.heartbeat() if self._engine is not None else (0, None)
@@ -202,8 +217,13 @@ class Host:
         self._writer.send(protocol.encode(protocol.PONG, nonce, n_steps, busy_s, stats))
 
 
-def _as_failure(error: Exception) -> LlmaticError:
-    return error if isinstance(error, LlmaticError) else EngineFailed(f"The engine failed: {error!r}")
+def _warm_up(info: EngineInfo) -> Request:
+    """A first small request, so that READY means that an answer was given."""
+    if info.writes or info.encoder is None:
+        greedy = SamplingParams(temperature=0.0)
+        return GenerationRequest(WARM_UP_ID, TextPrompt("Hello"), greedy, max_tokens=1)
+    query = "Hello" if info.encoder.task == "rank" else None
+    return EncodeRequest(WARM_UP_ID, info.encoder.task, ("Hello",), query=query)
 
 
 def main() -> None:

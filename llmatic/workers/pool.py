@@ -16,6 +16,7 @@ from pathlib import PurePath
 from typing import Any
 
 from llmatic.config import ModelSpec, WorkerSettings
+from llmatic.core.encoding import EncodeEvent, EncodeRequest
 from llmatic.core.errors import ConfigError, ModelNotFound, Unavailable
 from llmatic.core.types import EngineInfo, Event, GenerationRequest
 from llmatic.engines import resolve_engine
@@ -57,21 +58,35 @@ class ProcessPool:
 
     def generate(self, model_id: str, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """As `EnginePool.generate`; concurrent first requests share one load. Raises ModelNotFound."""
+        supervisor, files = self._open(model_id), self._adapters.get(model_id)
+        if files is None:
+            return supervisor.serve(request)
+        if files.found is not None:
+            return supervisor.serve(replace(request, adapters=files.found))
+        return self._generate_adapted(supervisor, files, request)
+
+    def encode(self, model_id: str, request: EncodeRequest) -> AsyncGenerator[EncodeEvent, None]:
+        """As `EnginePool.encode`; concurrent first requests share one load. Raises ModelNotFound."""
+        return self._open(model_id).serve(request)
+
+    async def loaded(self, model_id: str) -> EngineInfo:
+        """As `EnginePool.loaded`. Raises ModelNotFound."""
+        await self._open(model_id).loaded()
+        info = self.info(model_id)
+        assert info is not None, "it is loaded"
+        return info
+
+    def _open(self, model_id: str) -> Supervisor:
         if self._draining:
             raise Unavailable("The server is shutting down. Please try again later.", retry_after_s=5.0)
         assert self._spawner is not None, "start comes first"
-        supervisor, files = self._supervisor(model_id), self._adapters.get(model_id)
-        if files is None:
-            return supervisor.generate(request)
-        if files.found is not None:
-            return supervisor.generate(replace(request, adapters=files.found))
-        return self._generate_adapted(supervisor, files, request)
+        return self._supervisor(model_id)
 
     async def _generate_adapted(
         self, supervisor: Supervisor, files: AdapterFiles, request: GenerationRequest
     ) -> AsyncGenerator[Event, None]:
         request = replace(request, adapters=await files.find())
-        async with aclosing(supervisor.generate(request)) as events:
+        async with aclosing(supervisor.serve(request)) as events:
             async for event in events:
                 yield event
 

@@ -19,7 +19,8 @@ import structlog
 
 from llmatic.config import ModelSpec, WorkerSettings
 from llmatic.core.errors import EngineFailed, LlmaticError, Unavailable
-from llmatic.core.types import EngineInfo, Event, Finished, GenerationRequest
+from llmatic.core.ports import Request
+from llmatic.core.types import EngineInfo, Finished
 from llmatic.workers.memory import resident_bytes
 from llmatic.workers.spawner import Spawner
 from llmatic.workers.worker import Clock, Worker
@@ -39,7 +40,7 @@ class State(enum.StrEnum):
 
 
 class Supervisor:
-    """The life of one model. `open` makes sure that it begins, `generate` begins it on demand."""
+    """The life of one model. `open` makes sure that it begins, `serve` begins it on demand."""
 
     def __init__(self, spec: ModelSpec, settings: WorkerSettings, spawner: Spawner, clock: Clock) -> None:
         self.spec = spec
@@ -69,8 +70,22 @@ class Supervisor:
         if not self._closed and (self._life is None or self._life.done()):
             self._life = asyncio.get_running_loop().create_task(self._live(), name=f"model {self.spec.id}")
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
-        """As `EnginePool.generate`. A request that its worker died on before accepting it is sent again."""
+    async def loaded(self) -> EngineInfo:
+        """As `EnginePool.loaded`."""
+        self._n_leases += 1
+        self._idle.clear()
+        try:
+            await self._ready_worker()
+        finally:
+            self._end_lease()
+        assert self.info is not None, "a ready worker has said what it is"
+        return self.info
+
+    async def serve(self, request: Request) -> AsyncGenerator[Any, None]:
+        """As `EnginePool.generate` or `encode`, whichever the request is for.
+
+        A request that its worker died on before accepting it is sent again.
+        """
         self._n_leases += 1
         self._idle.clear()
         try:
@@ -89,10 +104,13 @@ class Supervisor:
                 finally:
                     worker.release(box)
         finally:
-            self._n_leases -= 1
-            self._idle_since = self._clock()
-            if not self._n_leases:
-                self._idle.set()
+            self._end_lease()
+
+    def _end_lease(self) -> None:
+        self._n_leases -= 1
+        self._idle_since = self._clock()
+        if not self._n_leases:
+            self._idle.set()
 
     def check(self, now: float) -> None:
         """Due every second or so: the watchdog and the keep-alive."""

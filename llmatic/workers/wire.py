@@ -9,6 +9,7 @@ An event is `(number, what, …)` with the request's number on this connection:
     what ≥ 0   Delta of choice `what`: text [, n_tokens, finish_reason, logprobs [, reasoning, calls]] (cut
                after the text when it is one token of nothing but text, the common case)
     STARTED    n_prompt_tokens
+    ENCODED    rows, data
     FINISHED   mean_logprobs, then the counts of Usage in the order of its fields
     FAILED     the error's `to_wire` mapping
 """
@@ -20,7 +21,9 @@ from typing import Any, Final, get_type_hints
 import msgspec
 
 from llmatic.config import ModelSpec
+from llmatic.core.encoding import Encoded, EncodeRequest
 from llmatic.core.errors import LlmaticError, from_wire
+from llmatic.core.ports import Request
 from llmatic.core.types import (
     CallDelta,
     ChatPrompt,
@@ -40,8 +43,9 @@ from llmatic.core.types import (
 )
 
 STARTED: Final = -1
-FINISHED: Final = -2
-FAILED: Final = -3
+ENCODED: Final = -2
+FINISHED: Final = -3
+FAILED: Final = -4
 
 WireEvent = tuple[Any, ...]
 
@@ -73,15 +77,18 @@ def to_plain(value: object) -> Any:
     return msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=_plain)
 
 
-def request_to_wire(request: GenerationRequest) -> dict[str, Any]:
-    """The request as a mapping; its prompt becomes `[tag, fields]`."""
+def request_to_wire(request: Request) -> dict[str, Any]:
+    """The request as a mapping; the prompt of a generation becomes `[tag, fields]`."""
     wire: dict[str, Any] = to_plain(request)
-    wire["prompt"] = [_PROMPT_TAGS[type(request.prompt)], wire["prompt"]]
+    if isinstance(request, GenerationRequest):
+        wire["prompt"] = [_PROMPT_TAGS[type(request.prompt)], wire["prompt"]]
     return wire
 
 
-def request_from_wire(wire: Mapping[str, Any]) -> GenerationRequest:
+def request_from_wire(wire: Mapping[str, Any]) -> Request:
     """The request that `request_to_wire` described; raises ValueError if it does not describe one."""
+    if "prompt" not in wire:
+        return msgspec.convert(wire, EncodeRequest)
     tag, fields = wire["prompt"]
     prompt = msgspec.convert(fields, _PROMPTS[tag])
     rest = {name: msgspec.convert(wire[name], hint) for name, hint in _REQUEST_FIELDS.items() if name in wire}
@@ -98,7 +105,7 @@ def info_from_wire(wire: Mapping[str, Any]) -> EngineInfo:
     return msgspec.convert(wire, EngineInfo)
 
 
-def event_to_wire(number: int, event: Event | LlmaticError) -> WireEvent:
+def event_to_wire(number: int, event: Event | Encoded | LlmaticError) -> WireEvent:
     """One event of request `number` as a short tuple."""
     if isinstance(event, Delta):
         is_text = not (event.reasoning or event.calls)
@@ -109,12 +116,14 @@ def event_to_wire(number: int, event: Event | LlmaticError) -> WireEvent:
         return wire if is_text else (*wire, event.reasoning, [_call_to_wire(call) for call in event.calls])
     if isinstance(event, Started):
         return (number, STARTED, event.n_prompt_tokens)
+    if isinstance(event, Encoded):
+        return (number, ENCODED, event.rows, event.data)
     if isinstance(event, Finished):
         return (number, FINISHED, event.mean_logprobs, *(getattr(event.usage, name) for name in _COUNTS))
     return (number, FAILED, event.to_wire())
 
 
-def event_from_wire(wire: Sequence[Any]) -> Event | LlmaticError:
+def event_from_wire(wire: Sequence[Any]) -> Event | Encoded | LlmaticError:
     """The event of `event_to_wire`, without its request number."""
     what = wire[1]
     if what >= 0:
@@ -127,6 +136,8 @@ def event_from_wire(wire: Sequence[Any]) -> Event | LlmaticError:
         return Delta(what, wire[2], wire[3], logprobs, wire[4], wire[6], calls)
     if what == STARTED:
         return Started(wire[2])
+    if what == ENCODED:
+        return Encoded(tuple(wire[2]), wire[3])
     if what == FINISHED:
         return Finished(Usage(*wire[3:]), tuple(wire[2]))
     return from_wire(wire[2])

@@ -13,8 +13,10 @@ from typing import Any, cast
 import structlog
 
 from llmatic.config import ModelSpec
+from llmatic.core.encoding import Encoded
 from llmatic.core.errors import InvalidRequest, LlmaticError, PayloadTooLarge, from_wire
-from llmatic.core.types import EngineInfo, Event, GenerationRequest
+from llmatic.core.ports import Request
+from llmatic.core.types import EngineInfo, Event
 from llmatic.workers import protocol, wire
 from llmatic.workers.output import OutputLines
 from llmatic.workers.spawner import Spawned, Spawner
@@ -50,7 +52,7 @@ class Mailbox:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def next(self) -> Event:
+    async def next(self) -> Event | Encoded:
         """The next event, in order; raises the error that ends the request."""
         if not self.events:
             self._waiter = asyncio.get_running_loop().create_future()
@@ -121,7 +123,7 @@ class Worker(asyncio.Protocol):
         """The last lines that the process printed."""
         return tuple(self._output.tail)
 
-    def submit(self, request: GenerationRequest) -> Mailbox:
+    def submit(self, request: Request) -> Mailbox:
         """Send a request; its events will be in the mailbox. Raises InvalidRequest, PayloadTooLarge."""
         self._n_submitted += 1
         number = self._n_submitted

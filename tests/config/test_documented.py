@@ -10,6 +10,7 @@ import pytest
 from llmatic.config import AdapterSpec, ModelSpec, ServerSettings, Settings, WorkerSettings, load_settings
 from llmatic.config.environment import SHORT
 from llmatic.config.keys import ADAPTER, MODEL, SAMPLING, SERVER, WORKERS
+from llmatic.engines.encoding.options import EncoderOptions
 from llmatic.engines.llama.options import Options
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +49,11 @@ def test_every_option_of_the_llama_engine_is_explained() -> None:
     assert [name for name in names if f"`{name}`" not in section] == []
 
 
+def test_every_option_of_encoders_is_explained() -> None:
+    section = DOCS.split("`options:` of encoders", 1)[1].split("\n### ", 1)[0]
+    assert [name.name for name in fields(EncoderOptions) if f"| `{name.name}` |" not in section] == []
+
+
 def test_config_yaml_shows_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert load_settings(ROOT / "config.yaml", {}) == load_settings(None, {})
@@ -57,7 +63,8 @@ def test_every_example_in_config_yaml_is_valid(tmp_path: Path) -> None:
     text = re.sub(r"^(  +)# ((?:  )*[a-z_-]+:)", r"\1\2", EXAMPLE, flags=re.MULTILINE)
     (tmp_path / "config.yaml").write_text(text)
     settings = load_settings(tmp_path / "config.yaml", {})
-    assert set(settings.models) == {"llmatic-tiny", "my-model", "my-small-model", "my-model-legal"}
+    examples = {"my-model", "my-small-model", "my-model-legal"}
+    assert set(settings.models) == {"llmatic-tiny", "all-MiniLM-L6-v2", *examples}
     assert set(settings.models["llmatic-tiny"].sampling) == set(SAMPLING)
 
 

@@ -64,6 +64,7 @@ def test_what_is_not_ours_is_left_alone(path: Path) -> None:
         "LLMATIC_SERVICE_HOST": "10.0.0.1",
         "LLMATIC_CACHE_DIR": "/cache",
         "LLMATIC_TEST_CACHE": "/cache",
+        "LLMATIC_EXTRAS": "embeddings",
         "LLMATIC_HOST": "",
         "LLMATICS": "x",
     }

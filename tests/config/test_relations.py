@@ -96,13 +96,13 @@ def test_prompts_are_private_unless_said_otherwise() -> None:
         ("{base: derived}", "models.d.base: 'derived' has a base itself; name that one, 'base', "
          "and list all adapters here"),
         ("{base: base, source: x}", "models.d has a base, whose 'source' it shares; "
-         "only adapters, aliases, base, sampling may stand here"),
+         "only adapters, aliases, base, moderation, sampling may stand here"),
         ("{base: base, preload: false}", "models.d has a base, whose 'preload' it shares; "
-         "only adapters, aliases, base, sampling may stand here"),
+         "only adapters, aliases, base, moderation, sampling may stand here"),
         ("{base: base, chat_template: chatml}", "models.d has a base, whose 'chat_template' it shares; "
-         "only adapters, aliases, base, sampling may stand here"),
+         "only adapters, aliases, base, moderation, sampling may stand here"),
         ("{base: base, draft: other}", "models.d has a base, whose 'draft' it shares; "
-         "only adapters, aliases, base, sampling may stand here"),
+         "only adapters, aliases, base, moderation, sampling may stand here"),
         ("{base: base, bases: x}", "unknown key 'bases' under models.d; did you mean 'base'?"),
         ("{base: 3}", "models.d.base must be text, not the number 3 (put it in quotes)"),
         ("{adapters: [x]}", "models.d needs 'source:', a path, builtin:NAME or hf:org/repo/file, "

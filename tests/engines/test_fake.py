@@ -14,7 +14,7 @@ from llmatic.core.errors import (
     LlmaticError,
     QueueFull,
 )
-from llmatic.core.ports import StepEngine
+from llmatic.core.ports import EngineEvent, StepEngine
 from llmatic.core.types import (
     CallDelta,
     ChatPrompt,
@@ -122,16 +122,16 @@ async def test_it_misbehaves_when_told_to() -> None:
 
 async def test_as_a_step_engine_every_request_ends_once() -> None:
     fake: StepEngine = engine(token_delay_s=0.001)
-    seen: SimpleQueue[tuple[str, Event | LlmaticError]] = SimpleQueue()
+    seen: SimpleQueue[tuple[str, EngineEvent | LlmaticError]] = SimpleQueue()
 
-    def on_step(events: Sequence[tuple[str, Event | LlmaticError]]) -> None:
+    def on_step(events: Sequence[tuple[str, EngineEvent | LlmaticError]]) -> None:
         for event in events:
             seen.put(event)
 
     fake.start(on_step)
     for name in ("runs", "waits", "refused"):
         fake.submit(GenerationRequest(name, TextPrompt("x"), ignore_eos=True, max_tokens=4000))
-    ends: dict[str, Event | LlmaticError] = {}
+    ends: dict[str, EngineEvent | LlmaticError] = {}
     while "refused" not in ends:
         name, event = seen.get(timeout=30)
         if isinstance(event, Finished | LlmaticError):

@@ -1,5 +1,6 @@
 """What models can do, from their engines and from their files."""
 
+import json
 import os
 import struct
 from dataclasses import replace
@@ -8,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from llmatic.config import ModelSpec
-from llmatic.core.types import EngineInfo
+from llmatic.config import AdapterSpec, ModelSpec
+from llmatic.core.types import EncoderInfo, EncodeTask, EngineInfo
 from llmatic.registry import Registry
 from llmatic.services.capabilities import Capabilities, KnownCapabilities
 from tests.fakes import INFO
@@ -44,6 +45,8 @@ def test_a_loaded_engine_speaks_for_itself(tmp_path: Path) -> None:
         audio=False,
         fim=True,
         embeddings=False,
+        rerank=False,
+        classification=False,
         reasoning=False,
         context_length=512,
         parallel=8,
@@ -109,3 +112,81 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
     write(path)
     os.utime(path, ns=(1, 1))
     assert known.of(spec).chat is True
+
+
+def encoder_info(task: EncodeTask, n_columns: int, *labels: str) -> EngineInfo:
+    return replace(INFO, encoder=EncoderInfo(task, n_columns, labels), writes=False, n_context=256)
+
+
+@pytest.mark.parametrize(
+    ("info", "expected"),
+    [
+        (encoder_info("embed", 384), {"embeddings": True, "dimensions": 384}),
+        (encoder_info("rank", 1), {"rerank": True}),
+        (encoder_info("classify", 2, "good", "bad"), {"classification": True, "labels": ("good", "bad")}),
+    ],
+)
+def test_a_loaded_encoder_does_one_thing(info: EngineInfo, expected: dict[str, Any]) -> None:
+    nothing = dict.fromkeys(["chat", "completion", "tools", "vision", "audio", "fim", "reasoning"], False)
+    nothing |= dict.fromkeys(["embeddings", "rerank", "classification"], False)
+    found = of(ModelSpec("m", "x", engine="fake"), info)
+    assert found == Capabilities(**nothing | {"context_length": 256} | expected)
+
+
+def test_a_model_may_write_and_embed() -> None:
+    info = replace(INFO, encoder=EncoderInfo("embed", 64))
+    found = of(ModelSpec("m", "x", engine="fake"), info)
+    assert (found.chat, found.completion, found.embeddings, found.dimensions) == (True, True, True, 64)
+
+
+def test_a_folder_tells_what_it_can(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 32, "max_position_embeddings": 64}))
+    (tmp_path / "modules.json").write_text("[{}]")
+    found = of(ModelSpec("m", str(tmp_path), engine="sentence"))
+    assert (found.embeddings, found.dimensions, found.context_length) == (True, 32, 64)
+    assert (found.completion, found.chat, found.rerank, found.parallel) == (False, False, False, None)
+
+
+def test_a_folder_that_changed_is_read_again(tmp_path: Path) -> None:
+    spec = ModelSpec("m", str(tmp_path), engine="sentence")
+    known = KnownCapabilities(Registry({"m": spec}, started=1))
+    assert (known.of(spec).completion, known.of(spec).embeddings) == (False, None)
+    config = {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "good", "1": "bad"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert known.of(spec).labels == ("good", "bad")
+    (tmp_path / "config.json").write_text(json.dumps(config | {"id2label": {"0": "score"}}))
+    assert (known.of(spec).rerank, known.of(spec).classification) == (True, False)
+    (tmp_path / "config.json").write_text("{")
+    assert known.of(spec).rerank is None
+
+
+def test_a_folder_that_is_not_here_says_what_the_configuration_says(tmp_path: Path) -> None:
+    spec = ModelSpec("m", str(tmp_path / "away"), engine="sentence", options={"task": "rank"})
+    assert (of(spec).rerank, of(spec).embeddings) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "length"),
+    [({}, 512), ({"context": 100}, 100), ({"options": {"max_length": 50}}, 50), ({"context": 999}, 512)],
+)
+def test_an_encoders_gguf_tells_what_it_can(tmp_path: Path, fields: dict[str, Any], length: int) -> None:
+    path = tmp_path / "m.gguf"
+    numbers = (number("bert.context_length", 512), number("bert.embedding_length", 384))
+    path.write_bytes(gguf(entry("general.architecture", 8, text("bert")), *numbers))
+    found = of(ModelSpec("m", str(path), **fields))
+    assert (found.embeddings, found.dimensions, found.context_length) == (True, 384, length)
+    assert (found.completion, found.chat, found.rerank) == (False, False, False)
+
+
+def test_a_decoder_embeds_if_it_is_told_to(tmp_path: Path) -> None:
+    path = str(write(tmp_path / "m.gguf"))
+    assert of(ModelSpec("m", path)).embeddings is False
+    found = of(ModelSpec("m", path, options={"task": "embed"}))
+    assert (found.embeddings, found.completion) == (True, False)
+    away = of(ModelSpec("m", str(tmp_path / "away.gguf"), options={"task": "embed"}))
+    assert (away.embeddings, away.completion) == (True, False)
+
+
+def test_adapters_are_for_what_is_written() -> None:
+    tuned = ModelSpec("m", "x", engine="fake", adapters=(AdapterSpec("a.gguf"),))
+    assert of(tuned, encoder_info("embed", 384)).embeddings is False

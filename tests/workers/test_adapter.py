@@ -8,7 +8,7 @@ import pytest
 
 from llmatic.config import ModelSpec
 from llmatic.core.errors import EngineFailed, InvalidRequest, LlmaticError
-from llmatic.core.ports import StepEvents
+from llmatic.core.ports import EngineEvent, StepEvents
 from llmatic.core.types import Delta, Event, Finished, GenerationRequest, Started, TextPrompt, Usage
 from llmatic.engines.fake import FakeEngine
 from llmatic.workers.adapter import StepAdapter
@@ -46,7 +46,7 @@ class Recorder:
     def __init__(self) -> None:
         self.odd = Odd()
         self.engine = StepAdapter(self.odd)
-        self._seen: SimpleQueue[tuple[str, Event | LlmaticError]] = SimpleQueue()
+        self._seen: SimpleQueue[tuple[str, EngineEvent | LlmaticError]] = SimpleQueue()
         self.engine.start(self._on_step)
 
     def _on_step(self, events: StepEvents) -> None:
@@ -56,10 +56,10 @@ class Recorder:
     def submit(self, order: str) -> None:
         self.engine.submit(GenerationRequest(order, TextPrompt("")))
 
-    def next(self) -> Event | LlmaticError:
+    def next(self) -> EngineEvent | LlmaticError:
         return self._seen.get(timeout=30)[1]
 
-    def end_of(self, order: str) -> Event | LlmaticError:
+    def end_of(self, order: str) -> EngineEvent | LlmaticError:
         self.submit(order)
         while not isinstance(event := self.next(), Finished | LlmaticError):
             continue

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from llmatic.config import ModelSpec
 from llmatic.core import errors
+from llmatic.core.encoding import Encoded, EncodeRequest
 from llmatic.core.types import (
     Adapter,
     ChatPrompt,
     Delta,
+    EncoderInfo,
     EngineInfo,
     Event,
     Finished,
@@ -62,6 +64,18 @@ requests = st.builds(
     adapters=st.lists(st.builds(Adapter, text, reals), max_size=2).map(tuple),
     prediction=text,
 )
+encode_requests = st.builds(
+    EncodeRequest,
+    id=text,
+    task=st.sampled_from(["embed", "rank", "classify"]),
+    texts=st.lists(text, max_size=3).map(tuple),
+    token_ids=st.lists(st.lists(counts, max_size=3).map(tuple), max_size=3).map(tuple),
+    query=st.none() | text,
+    dimensions=st.none() | st.integers(1, 9),
+    too_long=st.sampled_from([None, "refuse", "truncate"]),
+    client=text,
+    priority=st.sampled_from(Priority),
+)
 tops = st.builds(TopLogprob, counts, st.binary(max_size=8), reals)
 logprobs = st.builds(
     TokenLogprob, counts, st.binary(max_size=8), st.none() | reals, st.lists(tops, max_size=3).map(tuple)
@@ -76,6 +90,7 @@ events = (
         st.lists(logprobs, max_size=3).map(tuple),
         st.none() | st.sampled_from(["stop", "length"]),
     )
+    | st.builds(Encoded, st.lists(st.integers(0, 2047), max_size=4).map(tuple), st.binary(max_size=32))
     | st.builds(
         Finished, st.builds(Usage, counts, counts, counts, counts, counts), st.lists(reals).map(tuple)
     )
@@ -86,15 +101,15 @@ def through_msgpack(value: object) -> Any:
     return msgspec.msgpack.decode(msgspec.msgpack.encode(value))
 
 
-@given(requests)
-def test_requests_arrive_as_they_were(request_: GenerationRequest) -> None:
+@given(requests | encode_requests)
+def test_requests_arrive_as_they_were(request_: GenerationRequest | EncodeRequest) -> None:
     found = wire.request_from_wire(through_msgpack(wire.request_to_wire(request_)))
     assert found == request_
     assert isinstance(found.priority, Priority)
 
 
 @given(st.integers(1, 2**40), events)
-def test_events_arrive_as_they_were(number: int, event: Event) -> None:
+def test_events_arrive_as_they_were(number: int, event: Event | Encoded) -> None:
     sent = through_msgpack(wire.event_to_wire(number, event))
     assert sent[0] == number
     assert wire.event_from_wire(sent) == event
@@ -116,5 +131,6 @@ def test_errors_keep_class_and_fields(kind: type[errors.LlmaticError]) -> None:
 def test_specs_and_infos() -> None:
     spec = ModelSpec("m", "/x.gguf", aliases=("a",), options=MappingProxyType({"depth": [1, {"k": None}]}))
     assert wire.spec_from_wire(through_msgpack(wire.to_plain(spec))) == spec
-    info = EngineInfo(1, 2, 3, 4, True, False, "fp", size_bytes=2**40)
+    encoder = EncoderInfo("classify", 2, ("a", "b"), prompts=MappingProxyType({"query": "q: "}))
+    info = EngineInfo(1, 2, 3, 4, True, False, "fp", size_bytes=2**40, encoder=encoder, writes=False)
     assert wire.info_from_wire(through_msgpack(wire.to_plain(info))) == info

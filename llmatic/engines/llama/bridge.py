@@ -8,9 +8,9 @@ import asyncio
 from collections.abc import Iterable
 
 from llmatic.core.errors import LlmaticError
-from llmatic.core.types import Event
+from llmatic.core.ports import EngineEvent
 
-Inbox = asyncio.Queue[Event | LlmaticError]
+Inbox = asyncio.Queue[EngineEvent | LlmaticError]
 
 
 class Bridge:
@@ -29,9 +29,9 @@ class Bridge:
         """Nothing more is wanted. Idempotent."""
         self._inboxes.pop(request_id, None)
 
-    def deliver(self, events: Iterable[tuple[str, Event | LlmaticError]]) -> None:
+    def deliver(self, events: Iterable[tuple[str, EngineEvent | LlmaticError]]) -> None:
         """Hand one step's events over. A loop that is gone takes its requests with it."""
-        batches: dict[asyncio.AbstractEventLoop, list[tuple[Inbox, Event | LlmaticError]]] = {}
+        batches: dict[asyncio.AbstractEventLoop, list[tuple[Inbox, EngineEvent | LlmaticError]]] = {}
         for request_id, event in events:
             if (entry := self._inboxes.get(request_id)) is not None:
                 batches.setdefault(entry[0], []).append((entry[1], event))
@@ -40,6 +40,6 @@ class Bridge:
                 loop.call_soon_threadsafe(_put, batch)
 
 
-def _put(batch: list[tuple[Inbox, Event | LlmaticError]]) -> None:
+def _put(batch: list[tuple[Inbox, EngineEvent | LlmaticError]]) -> None:
     for inbox, event in batch:
         inbox.put_nowait(event)

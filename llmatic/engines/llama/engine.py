@@ -20,8 +20,9 @@ from datetime import datetime
 from queue import Empty, SimpleQueue
 
 from llmatic.config import ModelSpec
+from llmatic.core.encoding import Encoded
 from llmatic.core.errors import EngineFailed, InvalidRequest, LlmaticError, QueueFull, RateLimited
-from llmatic.core.ports import StepEvents
+from llmatic.core.ports import Request, StepEvents
 from llmatic.core.priority import nice_this_thread
 from llmatic.core.types import ChatPrompt, EngineInfo, Event, Finished, GenerationRequest
 from llmatic.engines.llama.answers import Generation
@@ -80,8 +81,9 @@ class LlamaEngine:
         """Deliver the events of each step by `on_step`, called in the engine's thread."""
         self._on_step = on_step
 
-    def submit(self, request: GenerationRequest) -> None:
+    def submit(self, request: Request) -> None:
         """Queue a request; whatever becomes of it arrives as events. From any thread."""
+        assert isinstance(request, GenerationRequest), "`info` names no encoder"
         with self._ids_lock:
             if request.id in self._ids:
                 raise ValueError(f"request id {request.id!r} is in use")
@@ -117,6 +119,7 @@ class LlamaEngine:
                 event = await inbox.get()
                 if isinstance(event, LlmaticError):
                     raise event
+                assert not isinstance(event, Encoded), "it is no encoder"
                 yield event
                 if isinstance(event, Finished):
                     return

@@ -1,7 +1,8 @@
 """A model file in memory: weights, vocabulary, and what kind of model it is.
 
-Owns the llama_model handle. Together with `backend`, `log` and `vocabulary` the only code that calls
-llama.cpp. Loading blocks and belongs in the engine's thread; what it has read is read-only afterwards.
+Owns the llama_model handle. Together with `backend`, `encoder_context`, `log` and `vocabulary` the only code
+that calls llama.cpp. Loading blocks and belongs in the engine's thread; what it has read is read-only
+afterwards.
 """
 
 import ctypes
@@ -17,6 +18,7 @@ from llmatic.engines.llama.log import last_lines, silence
 from llmatic.engines.llama.memory import available_bytes, file_bytes
 from llmatic.engines.llama.options import SPLIT_MODES, Options
 from llmatic.engines.llama.vocabulary import Vocabulary
+from llmatic.gguf_header import ENCODERS
 
 _HEAD_AND_TAIL_BYTES = 1 << 20
 _GRID_ROPES = (C.LLAMA_ROPE_TYPE_MROPE, C.LLAMA_ROPE_TYPE_IMROPE)
@@ -27,7 +29,8 @@ class Model:
 
     `can_fork`: sequences may share cells. It is False for recurrent and hybrid models, whose state is one
     lump per sequence. Sliding-window models are given a full-size cache, which makes them as the others.
-    `n_embd`: width of a row of embeddings. `has_grids`: rows of pictures have places instead of positions
+    `n_embd`: width of a row of embeddings that goes in, `n_embd_out` of one that comes out, `n_classes` of a
+    classifier's (1 without one). `has_grids`: rows of pictures have places instead of positions
     (M-RoPE).
     """
 
@@ -38,10 +41,11 @@ class Model:
         *,
         n_gpu_layers: int | None = None,
         on_progress: Callable[[float], None] | None = None,
+        encodes: bool = False,
     ) -> None:
         """Load `path`, telling `on_progress` shares from 0 to 1.
 
-        Raises ConfigError if the file is no model, or one that does not write text.
+        Raises ConfigError if the file is no model, or, unless it `encodes`, one that does not write text.
         """
         silence()
         if not path.is_file():
@@ -60,7 +64,8 @@ class Model:
         if not self.handle:
             raise ConfigError(f"llama.cpp could not load '{path}': {last_lines()}")
         try:
-            self._refuse_what_cannot_be_served(path)
+            if not encodes:
+                self._refuse_what_cannot_be_served(path)
             self.vocabulary = Vocabulary(self.handle)
         except BaseException:
             self.close()
@@ -71,6 +76,9 @@ class Model:
         self.description = self._read_description()
         self.can_fork = not (C.llama_model_is_recurrent(self.handle) or C.llama_model_is_hybrid(self.handle))
         self.n_embd = int(C.llama_model_n_embd_inp(self.handle))
+        self.n_embd_out = int(C.llama_model_n_embd_out(self.handle))
+        self.n_classes = int(C.llama_model_n_cls_out(self.handle))
+        self.n_layers = int(C.llama_model_n_layer(self.handle))
         self.has_grids = int(C.llama_model_rope_type(self.handle)) in _GRID_ROPES
         template = C.llama_model_chat_template(self.handle, None)
         self.chat_template: str | None = template.decode("utf-8", "replace") if template else None
@@ -78,7 +86,7 @@ class Model:
     def _refuse_what_cannot_be_served(self, path: Path) -> None:
         if C.llama_model_has_encoder(self.handle):
             raise ConfigError(f"'{path}' is an encoder-decoder model; only decoder models can be served")
-        if self.metadata("general.architecture") in _ENCODERS or not C.llama_model_has_decoder(self.handle):
+        if self.metadata("general.architecture") in _WORDLESS or not C.llama_model_has_decoder(self.handle):
             raise ConfigError(f"'{path}' is an encoder (embedding) model and writes no text")
         if C.llama_model_is_diffusion(self.handle):
             raise ConfigError(f"'{path}' is a diffusion model; only left-to-right models can be served")
@@ -118,23 +126,7 @@ class Model:
             C.llama_model_free(handle)
 
 
-_ENCODERS = frozenset(
-    [
-        "bert",
-        "nomic-bert",
-        "nomic-bert-moe",
-        "jina-bert-v2",
-        "jina-bert-v3",
-        "neo-bert",
-        "modern-bert",
-        "eurobert",
-        "t5encoder",
-        "gemma-embedding",
-        "llama-embed",
-        "wavtokenizer-dec",
-        "clip",
-    ]
-)
+_WORDLESS = ENCODERS | {"wavtokenizer-dec", "clip"}
 
 
 def _fill(

@@ -25,7 +25,8 @@ class Vocabulary:
 
     `pieces[id]` is the token's bytes as text (empty for control tokens), `texts[id]` the same as a string,
     or None where it is no whole UTF-8. `eog` are the tokens that end a turn; `hidden` those that no answer
-    may contain (unused and padding entries). Ids that the model lacks are None.
+    may contain (unused and padding entries). Ids that the model lacks are None. `add_bos`, `add_eos` and
+    `add_sep`: the model wants that token at the beginning, at the end, between two texts.
     """
 
     def __init__(self, model: Any) -> None:
@@ -44,6 +45,10 @@ class Vocabulary:
         self.add_bos = bool(C.llama_vocab_get_add_bos(self._vocab))
         self.bos = self._id(C.llama_vocab_bos)
         self.eos = self._id(C.llama_vocab_eos)
+        self.sep = self._id(C.llama_vocab_sep)
+        self.add_eos = bool(C.llama_vocab_get_add_eos(self._vocab))
+        self.add_sep = bool(C.llama_vocab_get_add_sep(self._vocab))
+        self.is_wordpiece = C.llama_vocab_type(self._vocab) == C.LLAMA_VOCAB_TYPE_WPM
         infill = [self._id(f) for f in (C.llama_vocab_fim_pre, C.llama_vocab_fim_suf, C.llama_vocab_fim_mid)]
         self.infill = None if None in infill else tuple(i for i in infill if i is not None)
         self.special_pattern = self._special_pattern()
@@ -82,6 +87,11 @@ class Vocabulary:
         assert vocab is not None
         assert tokenize is not None
         return vocab, tokenize
+
+    def entries(self) -> list[str]:
+        """Every token as the file writes it."""
+        texts = (C.llama_vocab_get_text(self._vocab, token) or b"" for token in range(self.n_tokens))
+        return [text.decode("utf-8", "replace") for text in texts]
 
     def markup(self, token: int) -> str:
         """The token as it is written in a prompt, control tokens included: '<|im_end|>'."""
