@@ -72,6 +72,8 @@ class Explainer:
             return refusal
         if "discriminator" in flat:
             return self._by_kind(flat, value, path)
+        if "x-llmatic-older-words" in flat:
+            return words.older_error(flat, value, path)
         if types and not any(words.is_type(value, name) for name in types):
             return words.wrong_type(self._expected(flat, types), value, path)
         allowed = [flat["const"]] if "const" in flat else flat.get("enum")
@@ -204,7 +206,8 @@ class Explainer:
         flat = self.flatten(items)
         if flat.get("type") == "array":
             return f"{self.flatten(flat['items'])['type']} arrays"
-        return f"{flat.get('type', 'object')}s"
+        kinds = flat.get("type", "object")
+        return " or ".join(f"{kind}s" for kind in ([kinds] if isinstance(kinds, str) else kinds))
 
     def _test(self, schema: Schema, *, of_list: bool = False) -> IsValid:
         """The compiled test of a schema that is part of the document, or of lists of it; compiled once."""

@@ -138,7 +138,8 @@ def string_error(schema: Mapping[str, Any], value: str, path: Path) -> InvalidRe
     least, most = schema.get("minLength", 0), schema.get("maxLength", len(value))
     if len(value) < least:
         expected = f"Expected a string with minimum length {least}, but got an empty string instead."
-        return _error(f"Invalid '{{}}': empty string. {expected}", path, "empty_string")
+        reason = _own_words(schema, "minLength") or f"empty string. {expected}"
+        return _error(f"Invalid '{{}}': {reason}", path, "empty_string")
     if len(value) > most:
         expected = _at_most("a string", most, len(value))
         return _error(f"Invalid '{{}}': string too long. {expected}", path, "string_above_max_length")
@@ -154,13 +155,39 @@ def pattern_error(pattern: str, path: Path) -> InvalidRequest:
 def array_error(schema: Mapping[str, Any], value: Sequence[Any], path: Path) -> InvalidRequest | None:
     """Too few or too many items."""
     least, most = schema.get("minItems", 0), schema.get("maxItems", len(value))
+    if 0 < len(value) < least:
+        found = f"but got an array with length {len(value)} instead."
+        expected = f"Expected an array with minimum length {least}, {found}"
+        return _error(f"Invalid '{{}}': array too short. {expected}", path, "array_below_min_length")
     if len(value) < least:
         expected = f"Expected an array with minimum length {least}, but got an empty array instead."
         return _error(f"Invalid '{{}}': empty array. {expected}", path, "empty_array")
     if len(value) > most:
         expected = _at_most("an array", most, len(value))
-        return _error(f"Invalid '{{}}': array too long. {expected}", path, "array_above_max_length")
+        reason = _own_words(schema, "maxItems") or f"array too long. {expected}"
+        return _error(f"Invalid '{{}}': {reason}", path, "array_above_max_length")
     return None
+
+
+def older_error(schema: Mapping[str, Any], value: Any, path: Path) -> InvalidRequest | None:
+    """What is wrong with a scalar, in the sentences that OpenAI still has for fields of some operations."""
+    shown_value = (
+        "[...]" if isinstance(value, list) else "{...}" if isinstance(value, dict) else literal(value)
+    )
+    names = [name for name in schema["type"] if name != "null"]
+    least, most = schema.get("minimum"), schema.get("maximum")
+    allowed = [item for item in schema.get("enum", ()) if item is not None]
+    if not any(is_type(value, name) for name in names):
+        reason = f"is not of type {quoted_list(names, 'or')}"
+    elif allowed and value not in allowed:
+        reason = f"is not one of {allowed}"
+    elif least is not None and value < least:
+        reason = f"is less than the minimum of {least}"
+    elif most is not None and value > most:
+        reason = f"is greater than the maximum of {most}"
+    else:
+        return None
+    return InvalidRequest(f"{shown_value} {reason} - '{path_text(path, index='.{}')}'")
 
 
 def object_error(schema: Mapping[str, Any], value: Mapping[str, Any], path: Path) -> InvalidRequest | None:
@@ -186,6 +213,12 @@ def object_error(schema: Mapping[str, Any], value: Mapping[str, Any], path: Path
             text = f"{shown(name)}. You should only be submitting non-negative integers."
             return InvalidRequest(f"Invalid key in '{path_text(path)}': {text}", param=path_text(path))
     return None
+
+
+def _own_words(schema: Mapping[str, Any], keyword: str) -> str | None:
+    """The sentence that the document has for one keyword of this field, if it has one."""
+    found: str | None = schema.get("x-llmatic-words", {}).get(keyword)
+    return found
 
 
 def _at_most(what: str, most: int, found: int) -> str:

@@ -21,6 +21,7 @@ from llmatic.api.schema_errors import Explainer, IsValid, Schema
 from llmatic.core.errors import ConfigError, InvalidRequest
 
 _LARGEST_EXACT_FLOAT = 2.0**53
+_TOKENS = (int, float, list)
 
 
 class _Operation:
@@ -117,9 +118,10 @@ class Contract:
             for name, value in body.items()
             if type(value) is float and name in operation.integers
         }
-        prompt = body.get("prompt")
-        if type(prompt) is list and type(prompt[0]) is not str:
-            changed |= _integer_prompt(prompt)
+        for name in ("prompt", "input"):
+            prompt = body.get(name)
+            if type(prompt) is list and prompt and type(prompt[0]) in _TOKENS:
+                changed |= _integer_tokens(name, prompt)
         if not changed:
             return body
         body = body | changed
@@ -163,10 +165,10 @@ def _message_without_nulls(message: Any) -> Any:
     return {name: value for name, value in message.items() if value is not None or name == "content"}
 
 
-def _integer_prompt(prompt: list[Any]) -> dict[str, Any]:
+def _integer_tokens(name: str, prompt: list[Any]) -> dict[str, Any]:
     """Token ids as ints, if any of them is not."""
     if type(prompt[0]) is not list:
-        return {"prompt": [int(token) for token in prompt]} if float in set(map(type, prompt)) else {}
+        return {name: [int(token) for token in prompt]} if float in set(map(type, prompt)) else {}
     if not any(float in set(map(type, ids)) for ids in prompt):
         return {}
-    return {"prompt": [[int(token) for token in ids] for ids in prompt]}
+    return {name: [[int(token) for token in ids] for ids in prompt]}

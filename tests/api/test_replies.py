@@ -48,6 +48,18 @@ CALLS: list[tuple[str, str, Any, int]] = [
     ("createChatCompletion", "/v1/chat/completions", CHAT | {"foo": 1}, 400),
     ("createChatCompletion", "/v1/chat/completions", {"messages": HELLO}, 400),
     ("createChatCompletion", "/v1/chat/completions", CHAT | {"model": "none"}, 404),
+    # Those of encoders are held against the contract where they are tested.
+    ("createEmbedding", "/v1/embeddings", {"model": SPEC.id, "input": "Hi"}, 403),
+    ("createEngineEmbedding", "/v1/engines/org/fake-1/embeddings", {"input": "Hi"}, 403),
+    ("createEngineEmbedding", "/v1/engines/none/embeddings", {"input": "Hi"}, 404),
+    ("createRerank", "/v1/rerank", {"model": SPEC.id, "query": "Hi", "documents": ["a"]}, 403),
+    ("createRerankV2", "/v2/rerank", {"model": "none", "query": "Hi", "documents": ["a"]}, 404),
+    ("createSearch", "/v1/engines/org/fake-1/search", {"query": "Hi", "documents": ["a"]}, 403),
+    ("createEdit", "/v1/edits", {"model": SPEC.id, "instruction": "Hi"}, 200),
+    ("createEngineEdit", "/v1/engines/org/fake-1/edits", {"instruction": "Hi"}, 200),
+    ("createAnswer", "/v1/answers", {"model": SPEC.id}, 400),
+    ("createClassification", "/v1/classifications", {"model": SPEC.id}, 400),
+    ("createModeration", "/v1/moderations", {"input": "Hi"}, 404),
     ("getHealth", "/healthz", None, 200),
     ("getReadiness", "/readyz", None, 200),
 ]

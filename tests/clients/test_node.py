@@ -20,6 +20,11 @@ def ai(server: Server) -> environments.Results:
     return environments.node_results("ai_examples", server.base_url)
 
 
+@pytest.fixture(scope="module")
+def embeddings(server: Server) -> environments.Results:
+    return environments.node_results("embedding_examples", server.base_url)
+
+
 def test_zod_answers_are_parsed(openai: environments.Results) -> None:
     assert openai["person"] == ANNA
     shapes.assert_contact(openai["contact"])
@@ -125,3 +130,25 @@ def test_ai_fails_with_its_own_errors(ai: environments.Results) -> None:
     assert is_api_error
     assert status == 400
     assert error["type"] == "invalid_request_error"
+
+
+def test_openai_embeds_texts_and_tokens(embeddings: environments.Results) -> None:
+    made = embeddings["openai"]
+    assert [len(vector) for vector in made["vectors"]] == [64, 64, 64]
+    # It asks for base64 when nothing is said, and decodes it.
+    assert made["vectors"] == embeddings["openai_floats"]
+    assert made["usage"] == {"prompt_tokens": 8, "total_tokens": 8}
+    assert made["model"] == "fake-embedder"
+    assert embeddings["openai_tokens"] == [8, 8]
+
+
+def test_embeddings_are_refused_by_name(embeddings: environments.Results) -> None:
+    assert embeddings["openai_empty"][:3] == ["BadRequestError", 400, "input[1]"]
+    assert "input cannot be an empty string" in embeddings["openai_empty"][3]
+    assert embeddings["openai_writer"][:2] == ["PermissionDeniedError", 403]
+
+
+def test_ai_embeds_one_and_many(embeddings: environments.Results) -> None:
+    assert embeddings["ai_one"] == {"length": 64, "tokens": 3}
+    other, alike = embeddings["ai_many"]
+    assert alike > other

@@ -1,6 +1,7 @@
 """openai 0.28 cannot be installed beside 3.x: its program runs in an environment of its own."""
 
 import json
+import struct
 
 import pytest
 
@@ -66,3 +67,39 @@ def test_function_call_none_gives_text(results: environments.Results) -> None:
 
 def test_a_functions_result_is_put_into_words(results: environments.Results) -> None:
     assert results["function_result"] == "It is 21 degrees and sunny in Paris."
+
+
+def test_embeddings_by_model_and_by_engine(results: environments.Results) -> None:
+    made = results["embedding"]
+    assert [len(vector) for vector in made["vectors"]] == [64, 64]
+    assert made["usage"] == {"prompt_tokens": 6, "total_tokens": 6}
+    # It decodes base64 by itself; as numbers the same 32-bit floats are written shorter.
+    packed = [struct.pack("<64f", *vector) for vector in made["floats"]]
+    assert packed == [struct.pack("<64f", *vector) for vector in made["vectors"]]
+    assert packed[0] != packed[1]
+    assert results["embedding_of_tokens"] == 2
+
+
+def test_embeddings_of_a_model_that_writes_are_refused(results: environments.Results) -> None:
+    status, message = results["embedding_refused"]
+    assert status == 403
+    assert message.startswith("You are not allowed to generate embeddings from this model")
+
+
+def test_edits_by_model_and_by_engine(results: environments.Results) -> None:
+    edit = results["edit"]
+    assert edit["by_model"] == ["hello world"] * 2
+    assert edit["by_engine"] == ["hello world"]
+    assert (
+        edit["usage"]["total_tokens"] == edit["usage"]["prompt_tokens"] + edit["usage"]["completion_tokens"]
+    )
+
+
+def test_moderations_in_both_shapes(results: environments.Results) -> None:
+    today, legacy = results["moderation"]["today"], results["moderation"]["legacy"]
+    assert today["flagged"] is True
+    assert [name for name, is_flagged in today["categories"].items() if is_flagged] == ["harassment"]
+    assert legacy["model"] == "fake-moderator"
+    assert [one["flagged"] for one in legacy["results"]] == [True, False]
+    assert len(today["category_scores"]) == 13
+    assert len(legacy["results"][0]["category_scores"]) == 7

@@ -107,8 +107,48 @@ def function_result():
     return openai.ChatCompletion.create(**asked).choices[0].message.content
 
 
+def embedding():
+    texts = ["a red rose", "a green meadow"]
+    whole = openai.Embedding.create(model="fake-embedder", input=texts)
+    floats = openai.Embedding.create(engine="fake-embedder", input=texts, encoding_format="float")
+    return {
+        "vectors": [item["embedding"] for item in whole["data"]],
+        "floats": [item["embedding"] for item in floats["data"]],
+        "usage": whole["usage"].to_dict(),
+    }
+
+
+def embedding_of_tokens():
+    return len(openai.Embedding.create(engine="fake-embedder", input=[[1, 2], [3]])["data"])
+
+
+def embedding_refused():
+    try:
+        openai.Embedding.create(engine=examples.MODEL, input="x")
+    except openai.error.PermissionError as error:
+        return [error.http_status, error.user_message]
+
+
+def edit():
+    wanted = {"input": "hello world", "instruction": "Repeat the text."}
+    by_model = openai.Edit.create(model=examples.MODEL, n=2, temperature=0, top_p=0.5, **wanted)
+    by_engine = openai.Edit.create(engine=examples.MODEL, temperature=0, **wanted)
+    return {
+        "by_model": [choice.text for choice in by_model.choices],
+        "by_engine": [choice.text for choice in by_engine.choices],
+        "usage": by_engine.usage.to_dict(),
+    }
+
+
+def moderation():
+    flagged = openai.Moderation.create("an insult")["results"][0]
+    legacy = openai.Moderation.create(["a threat", "peace"], model="text-moderation-stable")
+    return {"today": flagged.to_dict_recursive(), "legacy": legacy.to_dict_recursive()}
+
+
 if __name__ == "__main__":
     examples.run(
         lists, completion, completion_by_engine, chat, refused,
         function_call, function_call_streamed, function_named, function_never, function_result,
+        embedding, embedding_of_tokens, embedding_refused, edit, moderation,
     )  # fmt: skip
