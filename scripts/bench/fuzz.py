@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,9 @@ TIMEOUT_S, WAIT_S = 60.0, 1.0
 FLAT_MB = 30.0
 BAD, N_SHOWN = ("5xx", "hangs", "odd errors"), 10
 WIRE_PREFIX, WIRE_PATHS = "/v1", ("/", "/healthz")
+WRITER, ENCODER = "bench", "encoder"
+ENCODER_SPEC = {"engine": "fake", "source": "none", "preload": True, "options": {"encodes": "embed"}}
+ENCODER_PATHS = ("/embeddings", "/search", "/rerank")
 COLUMNS = ("part", "requests", "2xx", "4xx", "5xx", "no reply", "hangs", "odd errors")
 
 
@@ -60,16 +63,16 @@ def run(arguments: argparse.Namespace) -> Report:
         "preload": True,
         **size,
     }
-    with servers.ours(arguments.cache, {"bench": spec}) as server:
-        [worker] = processes.worker_pids(server.pid)
+    with servers.ours(arguments.cache, {WRITER: spec, ENCODER: ENCODER_SPEC}) as server:
+        workers = processes.worker_pids(server.pid)
         first, failures_first = _pass(arguments, server, contract, "first")
-        before = (processes.rss_mb(server.pid), processes.rss_mb(worker))
+        before = (processes.rss_mb(server.pid), sum(map(processes.rss_mb, workers)))
         again, failures_again = _pass(arguments, server, contract, "again")
-        after = (processes.rss_mb(server.pid), processes.rss_mb(worker))
+        after = (processes.rss_mb(server.pid), sum(map(processes.rss_mb, workers)))
         alive = (
             servers.get_status(server.port, "/healthz") == servers.get_status(server.port, "/readyz") == 200
         )
-        same = processes.worker_pids(server.pid) == [worker]
+        same = processes.worker_pids(server.pid) == workers
     rows, failures = first + again, failures_first + failures_again
     bars = [
         Bar(f"{name}, by hand", sum(row[at] for row in rows), "at most", 0)
@@ -79,9 +82,9 @@ def run(arguments: argparse.Namespace) -> Report:
         Bar("refusals that are no error object", sum(row[7] for row in rows), "at most", 0),
         Bar("prefixes on which schemathesis found a 5xx or a hang", failures, "at most", 0),
         Bar("server alive and ready afterwards", float(alive), "at least", 1),
-        Bar("worker never restarted", float(same), "at least", 1),
+        Bar("workers never restarted", float(same), "at least", 1),
         Bar("growth of the server", round(after[0] - before[0], 1), "at most", FLAT_MB, "MB"),
-        Bar("growth of the worker", round(after[1] - before[1], 1), "at most", FLAT_MB, "MB"),
+        Bar("growth of the workers", round(after[1] - before[1], 1), "at most", FLAT_MB, "MB"),
     ]
     return Report(
         "fuzz", COLUMNS, rows, bars, {"examples": arguments.examples, "machine": processes.machine()}
@@ -103,7 +106,8 @@ def routes(contract: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     everywhere = [server["url"].rstrip("/") for server in contract["servers"]]
     for path, item in contract["paths"].items():
         own = [server["url"].rstrip("/") for server in item.get("servers", ())]
-        filled = path.replace("{model}", "bench").replace("{engine_id}", "bench")
+        engine = ENCODER if path.endswith(ENCODER_PATHS) else WRITER
+        filled = path.replace("{model}", WRITER).replace("{engine_id}", engine)
         for prefix in own or everywhere:
             yield (prefix + filled) or "/", item
 
@@ -135,12 +139,24 @@ def shots(contract: dict[str, Any]) -> Iterator[Shot]:
         operation = item.get("post")
         if operation and operation["operationId"] not in seen:
             seen.add(operation["operationId"])
-            fields = properties(contract, operation)
-            asked = (
-                {"messages": [{"role": "user", "content": "x"}]} if "messages" in fields else {"prompt": "x"}
-            )
-            for name, body in broken.odd_fields(fields, {"model": "bench", "max_tokens": 2, **asked}):
+            for name, body in broken.odd_fields(properties(contract, operation), _good(operation)):
                 yield Shot(f"POST {path}: {name}", broken.request("POST", path, body), False, True)
+
+
+def _good(operation: dict[str, Any]) -> dict[str, Any]:
+    """A body that the operation can serve: the first example of the contract, with a model that is here."""
+    examples = operation["requestBody"]["content"]["application/json"]["examples"]
+    body: dict[str, Any] = dict(next(iter(examples.values()))["value"])
+    if "messages" in body or "prompt" in body:
+        body["max_tokens"] = 2
+    if "model" in body:
+        body["model"] = WRITER if _writes(body) else ENCODER
+    return body
+
+
+def _writes(fields: Container[str]) -> bool:
+    """Whether an operation with these fields is one for models that write."""
+    return any(name in fields for name in ("messages", "prompt", "instruction", "question", "search_model"))
 
 
 def _fire(server: servers.Server, part: str, all_shots: Iterator[Shot]) -> tuple[Any, ...]:
@@ -194,13 +210,17 @@ def narrowed(node: Any, names: tuple[str, ...] = ("model", "engine_id")) -> Any:
         return [narrowed(item) for item in node]
     if not isinstance(node, dict):
         return node
-    known = {"type": "string", "enum": ["bench"]}
     found = {key: narrowed(value) for key, value in node.items()}
     if found.get("name") in names and "in" in found:
-        found["schema"] = known
-    if isinstance(fields := found.get("properties"), dict) and "max_tokens" in fields:
-        fields["model"] = known
+        found["schema"] = _one_of(WRITER, ENCODER)
+    fields = found.get("properties")
+    if isinstance(fields, dict) and "model" in fields and "object" not in fields:
+        fields["model"] = _one_of(WRITER if _writes(fields) else ENCODER)
     return found
+
+
+def _one_of(*names: str) -> dict[str, Any]:
+    return {"type": "string", "enum": [*names]}
 
 
 def _schemathesis(

