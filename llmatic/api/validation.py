@@ -136,9 +136,26 @@ class Contract:
         return _Operation(schema, self._compile(schema), self._explainer.flatten(schema), self._explainer)
 
     def _compile(self, schema: Schema) -> IsValid:
-        whole = {**schema, "components": self._document["components"]}
+        # With all components each test would be slow to make and large.
+        found: dict[str, Schema] = {}
+        _collect(schema, self._document["components"]["schemas"], found)
+        whole = {**schema, "components": {"schemas": found}}
         is_valid: IsValid = jsonschema_rs.Draft202012Validator(whole).is_valid
         return is_valid
+
+
+def _collect(node: Any, schemas: Mapping[str, Schema], found: dict[str, Schema]) -> None:
+    """The components that a schema refers to, and those that they refer to."""
+    if isinstance(node, dict):
+        name = str(node.get("$ref", "")).removeprefix("#/components/schemas/")
+        if name in schemas and name not in found:
+            found[name] = schemas[name]
+            _collect(schemas[name], schemas, found)
+        for child in node.values():
+            _collect(child, schemas, found)
+    elif isinstance(node, list):
+        for child in node:
+            _collect(child, schemas, found)
 
 
 def _without_nulls(body: dict[str, Any]) -> dict[str, Any]:
