@@ -38,17 +38,6 @@ need_compiler() {
     say "llama.cpp is compiled for this machine the first time: about 5 minutes on 2 cores, once."
 }
 
-torch_for_processors() {  # PyPI's PyTorch for Linux brings 3 GB of CUDA along; without such a GPU this build does
-    [ "$(uname -s)" = Linux ] && [ ! -e /dev/nvidiactl ] && [ ! -e /dev/dxg ] || return 0
-    "$venv/bin/python" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)' && return
-    say "Fetching PyTorch, the build for processors"
-    "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --verbose --no-deps \
-        --retries 1 --timeout 20 --index-url https://download.pytorch.org/whl/cpu \
-        --constraint "$root/requirements.lock" torch 2>&1 |
-        "$venv/bin/python" "$root/scripts/install_progress.py" "$venv/install-torch.log" >/dev/null 2>&1 ||
-        say "It cannot be had here (see $venv/install-torch.log); the usual build is taken"
-}
-
 install() {  # install STAMP REQUIREMENT...   (constraints: requirements.lock; CMAKE_ARGS reaches llama.cpp's build)
     local stamp="$venv/.llmatic-$1" wanted
     shift
@@ -56,7 +45,6 @@ install() {  # install STAMP REQUIREMENT...   (constraints: requirements.lock; C
     [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
     need_compiler
     say "Installing llmatic and what it needs"
-    case "$*" in *embeddings*) torch_for_processors ;; esac
     "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --verbose \
         --constraint "$root/requirements.lock" "$@" 2>&1 |
         "$venv/bin/python" "$root/scripts/install_progress.py" "$venv/install.log" ||

@@ -2,7 +2,6 @@
 
 from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 import orjson
 
@@ -11,7 +10,7 @@ from llmatic.api.completion_render import usage_object
 from llmatic.api.context import ApiContext
 from llmatic.api.generate import now
 from llmatic.api.ids import object_id
-from llmatic.api.replies import Answer
+from llmatic.api.replies import Answer, model_answer
 from llmatic.config import ModelSpec
 from llmatic.core.errors import ContextLengthExceeded, InvalidRequest
 from llmatic.core.types import GenerationRequest
@@ -45,7 +44,7 @@ async def serve_edits(context: ApiContext, body: Body, caller: Caller) -> Answer
         ],
         "usage": usage_object(usage),
     }
-    return Answer(orjson.dumps(reply), headers=[(b"openai-model", quote(spec.id).encode("ascii"))])
+    return model_answer(orjson.dumps(reply), spec.id)
 
 
 def _request(body: Body, spec: ModelSpec, caller: Caller, *, is_chat: bool) -> GenerationRequest:

@@ -5,13 +5,12 @@ import sys
 from functools import partial
 from importlib import import_module
 from typing import Any
-from urllib.parse import quote
 
 from llmatic.api.abilities import require_encoder
 from llmatic.api.context import ApiContext
 from llmatic.api.embedding_render import base64_parts, float_parts, whole
 from llmatic.api.ids import object_id
-from llmatic.api.replies import Answer
+from llmatic.api.replies import Answer, model_answer
 from llmatic.services.embedding import embed_request
 from llmatic.services.encoding import Rows, encode_rows
 from llmatic.services.terms import Caller, service_tier
@@ -26,10 +25,7 @@ async def serve_embeddings(context: ApiContext, body: dict[str, Any], caller: Ca
     context.metrics.model(spec.id).count_tokens(prompt=rows.n_prompt_tokens, cached=0, completion=0)
     pieces = await _pieces(rows, is_base64=body.get("encoding_format") == "base64")
     tier = service_tier(body) if "service_tier" in body else None
-    return Answer(
-        whole(pieces, spec.id, rows.n_prompt_tokens, tier),
-        headers=[(b"openai-model", quote(spec.id).encode("ascii"))],
-    )
+    return model_answer(whole(pieces, spec.id, rows.n_prompt_tokens, tier), spec.id)
 
 
 async def _pieces(rows: Rows, *, is_base64: bool) -> list[bytes]:

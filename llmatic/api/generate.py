@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import quote
 
 from starlette.types import Receive, Scope, Send
 
@@ -19,7 +18,7 @@ from llmatic.api.context import ApiContext
 from llmatic.api.endpoint import caller_of, checked_body
 from llmatic.api.errors import Headers
 from llmatic.api.ids import object_id
-from llmatic.api.replies import send_bytes
+from llmatic.api.replies import model_headers, send_bytes
 from llmatic.api.sse import Chunks, EventStream, watch
 from llmatic.config import ModelSpec
 from llmatic.core.errors import InvalidRequest
@@ -115,7 +114,7 @@ class GenerateEndpoint:
         context = self._context
         info = context.pool.info(spec.id)
         fingerprint = info.fingerprint if info is not None else None
-        headers = [(b"openai-model", quote(spec.id).encode("ascii"))]
+        headers = model_headers(spec.id)
         if call.stream is None:
             await self._send_whole(send, generation, call, fingerprint, headers)
             return

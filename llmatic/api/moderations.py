@@ -5,13 +5,12 @@ Two shapes: today's, and that of the API's version 1.2.0, which a model's name a
 """
 
 from typing import Any
-from urllib.parse import quote
 
 import orjson
 
 from llmatic.api.context import ApiContext
 from llmatic.api.ids import object_id
-from llmatic.api.replies import Answer
+from llmatic.api.replies import Answer, model_answer
 from llmatic.core.moderation import CATEGORIES, LEGACY_CATEGORIES, PICTURED
 from llmatic.services.moderation import DEFAULT_MODEL, Judgement, Moderation, moderator
 from llmatic.services.terms import Caller
@@ -31,7 +30,7 @@ async def serve_moderation(context: ApiContext, body: dict[str, Any], caller: Ca
     )
     render = legacy_result if name.startswith(LEGACY_NAMES) else result
     reply = {"id": reply_id, "model": spec.id, "results": [render(item) for item in judged.results]}
-    return Answer(orjson.dumps(reply), headers=[(b"openai-model", quote(spec.id).encode("ascii"))])
+    return model_answer(orjson.dumps(reply), spec.id)
 
 
 def result(judgement: Judgement) -> dict[str, Any]:

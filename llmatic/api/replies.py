@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from starlette.types import Receive, Scope, Send
 
@@ -18,6 +19,16 @@ class Answer:
     status: int = 200
     content_type: bytes = JSON
     headers: Headers = field(default_factory=list)
+
+
+def model_headers(model_id: str) -> Headers:
+    """What names the model that was asked; its id may hold characters that a header cannot."""
+    return [(b"openai-model", quote(model_id).encode("ascii"))]
+
+
+def model_answer(body: bytes, model_id: str) -> Answer:
+    """The whole reply of a model."""
+    return Answer(body, headers=model_headers(model_id))
 
 
 class View:

@@ -6,13 +6,12 @@ text-embeddings-inference has it, whose reply is a bare list. Event loop's threa
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 import orjson
 
 from llmatic.api.context import ApiContext
 from llmatic.api.ids import object_id
-from llmatic.api.replies import Answer
+from llmatic.api.replies import Answer, model_answer
 from llmatic.config import ModelSpec
 from llmatic.core.encoding import TooLong
 from llmatic.core.errors import InvalidRequest
@@ -41,7 +40,7 @@ async def serve_rerank(context: ApiContext, body: dict[str, Any], caller: Caller
     )
     context.metrics.model(spec.id).count_tokens(prompt=ranking.n_prompt_tokens, cached=0, completion=0)
     reply = _texts_reply(body, ranking) if field == "texts" else _reply(body, ranking, reply_id, spec.id)
-    return Answer(orjson.dumps(reply), headers=[(b"openai-model", quote(spec.id).encode("ascii"))])
+    return model_answer(orjson.dumps(reply), spec.id)
 
 
 def _field(body: Body) -> str:

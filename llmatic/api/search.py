@@ -4,13 +4,12 @@ Event loop's thread.
 """
 
 from typing import Any
-from urllib.parse import quote
 
 import orjson
 
 from llmatic.api.context import ApiContext
 from llmatic.api.ids import object_id
-from llmatic.api.replies import Answer
+from llmatic.api.replies import Answer, model_answer
 from llmatic.core.errors import InvalidRequest
 from llmatic.services.ranking import rank_documents, require_ranker, search_score
 from llmatic.services.terms import Caller
@@ -37,4 +36,4 @@ async def serve_search(context: ApiContext, body: dict[str, Any], caller: Caller
             for index, relevance in enumerate(ranking.scores)
         ],
     }
-    return Answer(orjson.dumps(reply), headers=[(b"openai-model", quote(spec.id).encode("ascii"))])
+    return model_answer(orjson.dumps(reply), spec.id)

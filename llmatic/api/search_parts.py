@@ -7,7 +7,6 @@ holds, how what was found is shown. Event loop's thread.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 import orjson
 
@@ -15,7 +14,7 @@ from llmatic.api.completion_render import CompletionReply
 from llmatic.api.context import ApiContext
 from llmatic.api.generate import now
 from llmatic.api.ids import object_id
-from llmatic.api.replies import Answer
+from llmatic.api.replies import Answer, model_answer
 from llmatic.config import ModelSpec
 from llmatic.core.errors import InvalidRequest
 from llmatic.core.types import EngineInfo
@@ -119,4 +118,4 @@ def search_reply(
     whole = {**parts, "model": spec.id, "completion": completion}
     if body.get("return_prompt"):
         whole["prompt"] = fitted.prompt
-    return Answer(orjson.dumps(whole), headers=[(b"openai-model", quote(spec.id).encode("ascii"))])
+    return model_answer(orjson.dumps(whole), spec.id)

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import httpx2
 
@@ -22,9 +23,9 @@ PLACES = {
 }
 
 
-def start(serve: Serve) -> Served:
-    """A server with both models."""
-    return serve({SPEC.id: SPEC, FINDER.id: FINDER})
+def start(serve: Serve, *more: ModelSpec) -> Served:
+    """A server with both models, and more."""
+    return serve({spec.id: spec for spec in (SPEC, FINDER, *more)})
 
 
 def as_new(served: Served, encoder: EncoderInfo = ENCODER) -> Served:
@@ -39,6 +40,24 @@ def ask(served: Served, operation: str, body: dict[str, object], path: str | Non
     reply = served.http.post(path or PLACES[operation], json=body)
     assert_response_matches(operation, reply.status_code, reply.content, headers=dict(reply.headers.items()))
     return reply
+
+
+def answered(served: Served, operation: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The reply, which is no refusal."""
+    reply = ask(served, operation, body)
+    assert reply.status_code == 200, reply.text
+    found: dict[str, Any] = reply.json()
+    return found
+
+
+def refused(served: Served, operation: str, body: dict[str, Any]) -> tuple[int, str, str | None, str | None]:
+    """What the refusal says; fields that are `...` are left out of the request."""
+    return error(ask(served, operation, {name: value for name, value in body.items() if value is not ...}))
+
+
+def written(served: Served) -> GenerationRequest:
+    """What the model that writes was last asked for."""
+    return served.pool.requests[-1]
 
 
 def hang_up(served: Served, operation: str, body: dict[str, object], gate: Gate) -> None:

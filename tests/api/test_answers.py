@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from llmatic.core.errors import QueueFull
-from llmatic.core.types import EncoderInfo, GenerationRequest, Priority, TextPrompt
+from llmatic.core.types import EncoderInfo, Priority, TextPrompt
 from tests.api import legacy
 from tests.api.conftest import WAIT_S, Serve, Served
-from tests.api.legacy import FINDER, error, says
+from tests.api.legacy import FINDER, says, written
 from tests.fakes import SPEC, Gate
 
 DOCUMENTS = ["Puppy B is sad.", "Puppy A is happy.", "Cats sleep."]
@@ -34,19 +34,11 @@ def api(both: Served) -> Served:
 
 
 def answer(api: Served, **fields: Any) -> dict[str, Any]:
-    reply = legacy.ask(api, "createAnswer", BODY | fields)
-    assert reply.status_code == 200, reply.text
-    found: dict[str, Any] = reply.json()
-    return found
+    return legacy.answered(api, "createAnswer", BODY | fields)
 
 
 def refused(api: Served, **fields: Any) -> tuple[int, str, str | None, str | None]:
-    body = {name: value for name, value in (BODY | fields).items() if value is not ...}
-    return error(legacy.ask(api, "createAnswer", body))
-
-
-def written(api: Served) -> GenerationRequest:
-    return api.pool.requests[-1]
+    return legacy.refused(api, "createAnswer", BODY | fields)
 
 
 def prompt(api: Served) -> str:

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from llmatic.core.types import GenerationRequest, Priority, TextPrompt
+from llmatic.core.types import Priority, TextPrompt
 from tests.api import legacy
 from tests.api.conftest import WAIT_S, Serve, Served
-from tests.api.legacy import FINDER, error, says
+from tests.api.legacy import FINDER, says, written
 from tests.fakes import SPEC, Gate
 
 EXAMPLES = [["A happy moment", "positive"], ["It rains and rains", "NEGATIVE"], ["I am awesome", "Positive"]]
@@ -28,19 +28,11 @@ def api(both: Served) -> Served:
 
 
 def classify(api: Served, **fields: Any) -> dict[str, Any]:
-    reply = legacy.ask(api, "createClassification", BODY | fields)
-    assert reply.status_code == 200, reply.text
-    found: dict[str, Any] = reply.json()
-    return found
+    return legacy.answered(api, "createClassification", BODY | fields)
 
 
 def refused(api: Served, **fields: Any) -> tuple[int, str, str | None, str | None]:
-    body = {name: value for name, value in (BODY | fields).items() if value is not ...}
-    return error(legacy.ask(api, "createClassification", body))
-
-
-def written(api: Served) -> GenerationRequest:
-    return api.pool.requests[-1]
+    return legacy.refused(api, "createClassification", BODY | fields)
 
 
 def pattern(api: Served) -> str:

@@ -8,11 +8,11 @@ import pytest
 
 from llmatic.config import ModelSpec
 from llmatic.core.errors import ContextLengthExceeded, InvalidRequest, QueueFull
-from llmatic.core.types import ChatPrompt, GenerationRequest, Priority, TextPrompt
+from llmatic.core.types import ChatPrompt, Priority, TextPrompt
 from tests import fakes
 from tests.api import legacy
 from tests.api.conftest import WAIT_S, Serve, Served
-from tests.api.legacy import FINDER, error
+from tests.api.legacy import FINDER, written
 from tests.fakes import SPEC, Gate, Step
 
 DEFAULTS = ModelSpec(
@@ -23,7 +23,7 @@ BODY: dict[str, Any] = {"model": SPEC.id, "input": "What day of the wek is it?",
 
 @pytest.fixture(scope="module")
 def both(serve: Serve) -> Served:
-    return serve({SPEC.id: SPEC, FINDER.id: FINDER, DEFAULTS.id: DEFAULTS})
+    return legacy.start(serve, DEFAULTS)
 
 
 @pytest.fixture
@@ -32,19 +32,11 @@ def api(both: Served) -> Served:
 
 
 def edit(api: Served, **fields: Any) -> dict[str, Any]:
-    reply = legacy.ask(api, "createEdit", BODY | fields)
-    assert reply.status_code == 200, reply.text
-    found: dict[str, Any] = reply.json()
-    return found
+    return legacy.answered(api, "createEdit", BODY | fields)
 
 
 def refused(api: Served, **fields: Any) -> tuple[int, str, str | None, str | None]:
-    body = {name: value for name, value in (BODY | fields).items() if value is not ...}
-    return error(legacy.ask(api, "createEdit", body))
-
-
-def written(api: Served) -> GenerationRequest:
-    return api.pool.requests[-1]
+    return legacy.refused(api, "createEdit", BODY | fields)
 
 
 def test_the_reply_has_the_edited_texts(api: Served) -> None:

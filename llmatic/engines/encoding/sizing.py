@@ -41,12 +41,13 @@ class LearnedSizes:
         if is_alert:
             return self.sizes.alert
         self._n_full += 1
-        return self.sizes.usual * (2 if self._n_full % EXPLORE_EVERY == 0 else 1)
+        usual = self.sizes.usual
+        return min(2 * usual, LARGEST) if self._n_full % EXPLORE_EVERY == 0 else usual
 
     def observe(self, n_padded: int, seconds: float) -> None:
         """A slice of so many tokens, padding included, took so long."""
         size = min((known for known in self._best if known >= n_padded), default=2 * max(self._best))
-        if not FILLED * size <= n_padded <= size <= LARGEST:
+        if not FILLED * size <= n_padded <= size:
             return
         scaled_s = seconds * size / n_padded
         if scaled_s < self._best.get(size, float("inf")):

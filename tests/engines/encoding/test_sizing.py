@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from llmatic.engines.encoding.calibration import SliceSizes, Timing
+from llmatic.engines.encoding.calibration import LARGEST, SliceSizes, Timing
 from llmatic.engines.encoding.sizing import EXPLORE_EVERY, FixedSizes, LearnedSizes
 
 
@@ -56,6 +56,11 @@ def test_larger_slices_are_tried_now_and_then() -> None:
     assert budgets.count(usual * 2) == 2
     assert budgets.count(usual) == 2 * EXPLORE_EVERY - 2
     assert {sizes.budget(is_alert=True) for _ in range(2 * EXPLORE_EVERY)} == {sizes.sizes.alert}
+
+
+def test_no_slice_is_larger_than_any_that_is_timed_at_first() -> None:
+    sizes = LearnedSizes([Timing(LARGEST // 2, 0.02), Timing(LARGEST, 0.022)])
+    assert max(sizes.budget(is_alert=False) for _ in range(2 * EXPLORE_EVERY)) == LARGEST
 
 
 def test_fixed_sizes_stay() -> None:
