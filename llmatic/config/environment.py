@@ -22,9 +22,10 @@ SHORT = {
 }
 CONFIG_FILE = "LLMATIC_CONFIG"
 CACHE_DIR = "LLMATIC_CACHE_DIR"
+DATA_DIR = "LLMATIC_DATA_DIR"
 # What others read (the cache's place, scripts, tests), and what Kubernetes sets for a service "llmatic".
 _ELSEWHERE = re.compile(
-    r"LLMATIC_(CONFIG|CACHE_DIR|EXTRAS|TEST_\w+|SERVICE_(HOST|PORT)\w*|PORT_[0-9]+_(TCP|UDP)\w*)\Z"
+    r"LLMATIC_(CONFIG|CACHE_DIR|DATA_DIR|EXTRAS|TEST_\w+|SERVICE_(HOST|PORT)\w*|PORT_[0-9]+_(TCP|UDP)\w*)\Z"
 )
 
 
@@ -94,7 +95,7 @@ def variable_name(model_id: str) -> str:
 
 def variables(root: Table) -> list[str]:
     """Every variable that means something with this configuration, sorted."""
-    names = [*SHORT, CONFIG_FILE, CACHE_DIR]
+    names = [*SHORT, CONFIG_FILE, CACHE_DIR, DATA_DIR]
     names += [f"{PREFIX}{section}__{key}".upper() for section, keys in SECTIONS.items() for key in keys]
     models = root.values.get("models")
     for model_id in models.values if isinstance(models, Table) else ():

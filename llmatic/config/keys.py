@@ -7,17 +7,20 @@ import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
+from urllib.parse import urlsplit
 
 from llmatic.config import readers
 from llmatic.config.readers import Field
 from llmatic.config.settings import AdapterSpec, ModerationSpec
 from llmatic.config.tree import Items, Node, Scalar, Table, describe, fail, is_null
+from llmatic.core.limits import NAMES, RANGES, Limits
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+/-]{0,199}\Z")
 _ENGINE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*(:[A-Za-z_][A-Za-z0-9_.]*)?\Z")
 _HOST = re.compile(
     r"(\*|(\*\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9])?(:[0-9]{1,5})?|\[[0-9a-f:.]+\](:[0-9]{1,5})?)\Z"
 )
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _ORIGIN = re.compile(r"(\*|null|[a-z][a-z0-9+.-]*://[^/\s]+)\Z")
 
 
@@ -52,6 +55,45 @@ def _engine(node: Node, name: str) -> str:
     if not _ENGINE.match(value):
         fail(node.at, f"{name} must be an engine's name or package.module:Class, not '{value}'")
     return value
+
+
+def _secret(node: Node, name: str) -> str:
+    value = readers.text(node, name)
+    if len(value.encode()) < 32:  # RFC 7518, section 3.2
+        fail(node.at, f"{name} must have at least 32 bytes")
+    return value
+
+
+def _limits(node: Node, name: str) -> Limits:
+    return Limits(**read_section(node, name, LIMITS_OF))
+
+
+def _database(node: Node, name: str) -> str:
+    value = readers.text(node, name)
+    # Never quoted: it may hold a password.
+    if not re.match(r"(sqlite|postgresql)(\+[a-z0-9_]+)?://", value):
+        fail(node.at, f"{name} must be sqlite:///path or postgresql://user:password@host/database")
+    return value
+
+
+def _blob_place(node: Node, name: str) -> str:
+    value = readers.text(node, name)
+    if "://" in value and not re.match(r"s3://[^/]", value):
+        fail(node.at, f"{name} must be a folder, s3://bucket or s3://bucket/prefix, not '{value}'")
+    return value
+
+
+def _key_set(node: Node, name: str) -> str:
+    value = readers.text(node, name)
+    if "://" in value and not is_safe_url(value):
+        fail(node.at, f"{name} must be a file or an https:// address; http:// is for this machine only")
+    return value
+
+
+def is_safe_url(url: str) -> bool:
+    """Whether what comes from there is what was sent: by https, or from this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
 
 
 def _sampling(node: Node, name: str) -> Mapping[str, Any]:
@@ -96,6 +138,7 @@ SERVER = {
     "drain_timeout_s": Field("drain_timeout_s", readers.duration(zero=True)),
     "sse_keep_alive_s": Field("sse_keep_alive_s", readers.duration(zero=False)),
     "api_keys": Field("api_keys", readers.texts(_key_problem, secret=True), "list"),
+    "insecure": Field("insecure", readers.flag),
     "share_prompt_cache": Field("share_prompt_cache", readers.flag),
     "log_level": Field("log_level", readers.one_of("debug", "info", "warning", "error", "critical"), "text"),
 }
@@ -114,6 +157,51 @@ MEDIA = {
     "max_items": Field("max_items", readers.whole(1, 1000)),
     "timeout_s": Field("timeout_s", readers.duration(zero=False)),
     "allow_private": Field("allow_private", readers.flag),
+}
+
+STORE = {
+    "folder": Field("folder", readers.text, "text"),
+    "url": Field("url", _database, "text"),
+    "blobs": Field("blobs", _blob_place, "text"),
+    "max_file_bytes": Field("max_file_bytes", readers.size(1024)),
+    "quota_bytes": Field("quota_bytes", readers.size(1024)),
+    "response_days": Field("response_days", readers.whole(0, 36_500)),
+    "max_conversation_items": Field("max_conversation_items", readers.whole(1, 1_000_000)),
+}
+
+AUTH = {
+    "secret": Field("secret", _secret, "text"),
+    "jwt_secret": Field("jwt_secret", _secret, "text"),
+    "jwt_keys": Field("jwt_keys", _key_set, "text"),
+    "jwt_issuer": Field("jwt_issuer", readers.text, "text"),
+    "jwt_audience": Field("jwt_audience", readers.text, "text"),
+    "jwt_owner_claim": Field("jwt_owner_claim", readers.text, "text"),
+}
+
+LIMITS_OF = {name: Field(name, readers.whole(*RANGES[name])) for name in NAMES}
+
+LIMITS = {
+    "keys": Field("keys", _limits),
+    "tokens": Field("tokens", _limits),
+    "anonymous": Field("anonymous", _limits),
+}
+
+BATCHES = {
+    "max_lines": Field("max_lines", readers.whole(1, 1_000_000)),
+    "max_file_bytes": Field("max_file_bytes", readers.size(1024)),
+    "max_running": Field("max_running", readers.whole(1, 1000)),
+    "lease_s": Field("lease_s", readers.duration(zero=False)),
+}
+
+RECORDING = {
+    "enabled": Field("enabled", readers.flag),
+    "owners": Field("owners", readers.texts(), "list"),
+    "models": Field("models", readers.texts(id_problem), "list"),
+    "share": Field("share", readers.real(0, 1)),
+    "redact": Field("redact", readers.patterns, "list"),
+    "mark": Field("mark", readers.text, "text"),
+    "retention": Field("retention_s", readers.keep_alive),
+    "max_bytes": Field("max_bytes", readers.size(1024)),
 }
 
 SAMPLING = {
@@ -162,7 +250,16 @@ MODEL = {
 # What an entry with a base may say.
 DERIVED = frozenset({"base", "adapters", "aliases", "sampling", "moderation"})
 
-SECTIONS = {"server": SERVER, "workers": WORKERS, "media": MEDIA}
+SECTIONS = {
+    "server": SERVER,
+    "workers": WORKERS,
+    "media": MEDIA,
+    "store": STORE,
+    "auth": AUTH,
+    "limits": LIMITS,
+    "batches": BATCHES,
+    "recording": RECORDING,
+}
 TOP = (*SECTIONS, "models")
 
 

@@ -12,10 +12,15 @@ from typing import Any
 
 from llmatic.config.environment import CONFIG_FILE, overlay
 from llmatic.config.keys import (
+    AUTH,
+    BATCHES,
     DERIVED,
+    LIMITS,
     MEDIA,
     MODEL,
+    RECORDING,
     SERVER,
+    STORE,
     TOP,
     WORKERS,
     id_problem,
@@ -23,7 +28,18 @@ from llmatic.config.keys import (
     read_section,
 )
 from llmatic.config.relations import related
-from llmatic.config.settings import MediaSettings, ModelSpec, ServerSettings, Settings, WorkerSettings
+from llmatic.config.settings import (
+    AuthSettings,
+    BatchSettings,
+    LimitSettings,
+    MediaSettings,
+    ModelSpec,
+    RecordingSettings,
+    ServerSettings,
+    Settings,
+    StoreSettings,
+    WorkerSettings,
+)
 from llmatic.config.tree import At, Node, Scalar, Table, describe, fail, is_null, parse, read_file
 from llmatic.core.errors import ConfigError
 
@@ -71,12 +87,47 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
         root.values["models"] = default
     overlay(root, environ)
     nothing = Scalar(root.at, "", "null")
+    base = Path.cwd() if path is None else path.absolute().parent
     return Settings(
         server=ServerSettings(**read_section(root.values.get("server", nothing), "server", SERVER)),
         workers=_workers(root.values.get("workers", nothing)),
         media=MediaSettings(**read_section(root.values.get("media", nothing), "media", MEDIA)),
-        models=_models(root.values["models"], Path.cwd() if path is None else path.absolute().parent),
+        store=_store(root.values.get("store", nothing), base),
+        auth=_auth(root.values.get("auth", nothing), base),
+        limits=LimitSettings(**read_section(root.values.get("limits", nothing), "limits", LIMITS)),
+        batches=BatchSettings(**read_section(root.values.get("batches", nothing), "batches", BATCHES)),
+        recording=_recording(root.values.get("recording", nothing)),
+        models=_models(root.values["models"], base),
     )
+
+
+def _store(node: Node, base: Path) -> StoreSettings:
+    """Paths in it are relative to the file."""
+    settings = StoreSettings(**read_section(node, "store", STORE))
+    folder = None if settings.folder is None else _absolute(settings.folder, base)
+    blobs = settings.blobs
+    if blobs is not None and not blobs.startswith("s3://"):
+        blobs = _absolute(blobs, base)
+    return replace(settings, folder=folder, blobs=blobs)
+
+
+def _auth(node: Node, base: Path) -> AuthSettings:
+    settings = AuthSettings(**read_section(node, "auth", AUTH))
+    if settings.jwt_secret is not None and settings.jwt_keys is not None:
+        assert isinstance(node, Table)
+        fail(node.keys["jwt_keys"], "auth.jwt_keys and auth.jwt_secret exclude each other")
+    keys = settings.jwt_keys
+    if keys is not None and "://" not in keys:
+        keys = _absolute(keys, base)
+    return replace(settings, jwt_keys=keys)
+
+
+def _recording(node: Node) -> RecordingSettings:
+    settings = RecordingSettings(**read_section(node, "recording", RECORDING))
+    if settings.retention_s is not None and settings.retention_s < 1:
+        assert isinstance(node, Table)
+        fail(node.keys["retention"], "recording.retention must be at least 1s, or never")
+    return settings
 
 
 def _workers(node: Node) -> WorkerSettings:

@@ -163,6 +163,26 @@ def texts(check: Callable[[str], str | None] | None = None, *, secret: bool = Fa
     return read
 
 
+def patterns(node: Node, name: str) -> tuple[str, ...]:
+    """A list of RE2 patterns, which take time in proportion to the text; none matches ""."""
+    found: tuple[str, ...] = texts(_pattern_problem)(node, name)
+    return found
+
+
+def _pattern_problem(pattern: str) -> str | None:
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        compiled = re2.compile(pattern, options)
+    except re2.error as error:
+        reason = error.args[0] if error.args else "error"
+        reason = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
+        return f"is no RE2 pattern: {reason} (see https://github.com/google/re2/wiki/Syntax)"
+    return "matches the empty text" if compiled.search("") is not None else None
+
+
 def stop_texts(node: Node, name: str) -> str | list[str]:
     """One stop text or up to four, as in a request; they may be white space."""
     nodes = node.items if isinstance(node, Items) else (node,)

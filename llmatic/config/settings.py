@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from llmatic.core.limits import UNLIMITED, Limits
+
 TEXT: Final = "{text}"
 VERDICT: Final = "{verdict}"
 LISTED: Final = "{categories}"
@@ -16,7 +18,8 @@ LISTED: Final = "{categories}"
 class ServerSettings:
     """The `server:` section. Times in seconds, sizes in bytes.
 
-    `share_prompt_cache`: what was computed of a prompt under one API key is reused under every other.
+    `insecure`: others than this machine may be served though no key is asked for. `share_prompt_cache`: what
+    was computed of a prompt under one API key is reused under every other.
     """
 
     host: str = "127.0.0.1"
@@ -29,6 +32,7 @@ class ServerSettings:
     drain_timeout_s: float = 30.0
     sse_keep_alive_s: float = 10.0
     api_keys: tuple[str, ...] = ()
+    insecure: bool = False
     share_prompt_cache: bool = False
     log_level: str = "info"
 
@@ -58,6 +62,92 @@ class MediaSettings:
     max_items: int = 32
     timeout_s: float = 10.0
     allow_private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """The `store:` section: what outlives the server. Sizes in bytes.
+
+    `url`: sqlite:///path or postgresql://…; None: a SQLite file in `folder`. `blobs`: a folder, or
+    s3://bucket/prefix; None: a folder in `folder`. `folder` None: llmatic below the user's data directory.
+    `max_file_bytes`: of one file; `quota_bytes`: of all files of one owner together.
+    `response_days`: how long responses are kept, 0 for ever. `max_conversation_items`: of one conversation,
+    and of all that a response continues.
+    """
+
+    folder: str | None = None
+    url: str | None = None
+    blobs: str | None = None
+    max_file_bytes: int = 512 * 1024 * 1024
+    quota_bytes: int = 100 * 1024 * 1024 * 1024
+    response_days: int = 30
+    max_conversation_items: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class AuthSettings:
+    """The `auth:` section: who is let in besides the holders of API keys.
+
+    `secret`: what the digests of API keys are keyed with, the same on all servers of one database; None: a
+    file in the store's folder, made when it is first needed. The rest is about JSON web tokens: either a
+    shared secret (HS256), or a set of public keys (RS256, ES256) in a file or at an https URL.
+    `jwt_owner_claim`: the claim that tells whose files, batches and runs the holder sees.
+    """
+
+    secret: str | None = None
+    jwt_secret: str | None = None
+    jwt_keys: str | None = None
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    jwt_owner_claim: str = "sub"
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """The `limits:` section: what holds for callers that come without limits of their own.
+
+    `keys`: the holders of API keys; `tokens`: those of JSON web tokens, each subject for itself; `anonymous`:
+    all others together.
+    """
+
+    keys: Limits = UNLIMITED
+    tokens: Limits = UNLIMITED
+    anonymous: Limits = UNLIMITED
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSettings:
+    """The `batches:` section. `max_file_bytes`: of an input file.
+
+    `max_running`: how many batches a server works on at a time. `lease_s`: how long a server that has died
+    holds up the batches that it worked on.
+    """
+
+    max_lines: int = 50_000
+    max_file_bytes: int = 200 * 1024 * 1024
+    max_running: int = 64
+    lease_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingSettings:
+    """The `recording:` section: which requests are kept as runs without being asked to. Times in seconds.
+
+    `owners`: owners or key ids whose requests are recorded; empty: everybody's. `models`: ids; empty: all.
+    `share`: of the requests that fit, so many are recorded, 0 to 1. `redact`: RE2 patterns; what they match
+    is replaced by `mark` in everything that is recorded. `retention_s`: how long any run is kept; None:
+    forever. `max_bytes`: of one request with its reply; a larger one is recorded only if it says `store:
+    true`.
+    """
+
+    enabled: bool = False
+    owners: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    share: float = 1.0
+    redact: tuple[str, ...] = ()
+    mark: str = "<redacted>"
+    retention_s: float | None = 30 * 86400.0
+    max_bytes: int = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,4 +237,9 @@ class Settings:
     server: ServerSettings = field(default_factory=ServerSettings)
     workers: WorkerSettings = field(default_factory=WorkerSettings)
     media: MediaSettings = field(default_factory=MediaSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
+    auth: AuthSettings = field(default_factory=AuthSettings)
+    recording: RecordingSettings = field(default_factory=RecordingSettings)
+    batches: BatchSettings = field(default_factory=BatchSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
     models: Mapping[str, ModelSpec] = field(default_factory=dict)

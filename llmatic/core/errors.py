@@ -8,9 +8,13 @@
     ├── NotFound                  404
     │   └── ModelNotFound         404 code model_not_found
     ├── MethodNotAllowed          405
+    ├── Conflict                  409
     ├── PayloadTooLarge           413
+    ├── InsufficientStorage       507 the disk is full
     ├── RateLimited               429
-    │   └── QueueFull             429 the engine's queue
+    │   ├── QueueFull             429 the engine's queue
+    │   ├── TokensLimited         429 type tokens
+    │   └── QuotaExceeded         429 insufficient_quota
     ├── Unavailable               503 overloaded, draining, loading failed: try again
     │   └── EngineFailed          503 the worker died or hung while it served the request
     └── ConfigError               a wrong configuration; stops the start, never seen over HTTP
@@ -104,11 +108,24 @@ class MethodNotAllowed(LlmaticError):
     type = "invalid_request_error"
 
 
+class Conflict(LlmaticError):
+    """The object is not in a state in which this can be done to it."""
+
+    status = 409
+    type = "invalid_request_error"
+
+
 class PayloadTooLarge(LlmaticError):
     """The body is larger than the configured cap."""
 
     status = 413
     type = "invalid_request_error"
+
+
+class InsufficientStorage(LlmaticError):
+    """There is no room on the disk; nothing of what was to be stored is there."""
+
+    status = 507
 
 
 class RateLimited(LlmaticError):
@@ -121,6 +138,19 @@ class RateLimited(LlmaticError):
 
 class QueueFull(RateLimited):
     """The model's waiting queue is full."""
+
+
+class TokensLimited(RateLimited):
+    """Too many tokens in a stretch of time; without `retry_after_s` waiting does not help."""
+
+    type = "tokens"
+
+
+class QuotaExceeded(RateLimited):
+    """What the caller may use in a longer time is used up."""
+
+    type = "insufficient_quota"
+    code = "insufficient_quota"
 
 
 class Unavailable(LlmaticError):

@@ -73,6 +73,12 @@ class Metrics:
         self.in_flight = Gauge(
             "llmatic_requests_in_flight", "Requests being served.", registry=self._registry
         )
+        self.runs = Counter(
+            "llmatic_runs",
+            "Requests that were recorded as runs, that there was no room for, that could not be written.",
+            ("outcome",),
+            registry=self._registry,
+        )
         self._bound_requests: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._bound_models: dict[str, ModelMetrics] = {}
 

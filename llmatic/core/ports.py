@@ -98,6 +98,18 @@ class StepEngine(Protocol):
         ...
 
 
+@runtime_checkable
+class Holdable(Protocol):
+    """A StepEngine that can let others go first."""
+
+    def hold(self, seconds: float) -> None:
+        """For so long compute nothing of the priority BATCH, which nobody waits for; 0 ends that.
+
+        From any thread; never blocks.
+        """
+        ...
+
+
 class EnginePool(Protocol):
     """Loaded and loadable models by registry id (never an alias)."""
 

@@ -80,12 +80,15 @@ class ChatPrompt:
     Content is text, or a list of parts `{"type": "text", "text"}` and `{"type": "media", "index"}`, which
     stands for `media[index]`. `continues`: the last message, the assistant's, is not complete and the
     answer goes on with it. `reasoning_effort`: OpenAI's levels, translated to what the template knows.
+    `effort_is_wish`: a level that the template cannot express means the nearest that it can, and a limit for
+    the thinking of a model that does not think means nothing; otherwise both are refused.
     """
 
     messages: tuple[Mapping[str, Any], ...]
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     tools: ToolUse | None = None
     reasoning_effort: str | None = None
+    effort_is_wish: bool = False
     continues: bool = False
     media: tuple[Media, ...] = ()
 
@@ -153,7 +156,8 @@ class GenerationRequest:
     "in_memory": never written to disk; "24h": kept on disk that long if there is room.
     `adapters`: what the model is run with, in this order. `prediction`: text that the answer probably
     repeats; only its speed depends on it. `reasoning_budget`: after so many tokens of thinking the answer
-    proper begins; None: no limit.
+    proper begins; None: no limit. `shortens`: where the context has no room for `max_tokens`, the answer has
+    as many as it has room for, at least one, instead of being refused.
     """
 
     id: str
@@ -174,6 +178,7 @@ class GenerationRequest:
     prediction: str = ""
     constraint: Constraint | None = None
     reasoning_budget: int | None = None
+    shortens: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +228,7 @@ class Delta:
     `n_tokens` generated tokens are newly counted by it, an end token included (0 for an echoed prompt).
     `finish_reason` set: this choice has ended and no Delta with this index follows. Of a chat, `text` is the
     content alone: `reasoning` is what the model thinks before it, `calls` the functions it wants called;
-    `logprobs` are those of the content's tokens.
+    `logprobs` are those of the content's tokens. `stop`: which of the request's stop texts has ended it.
     """
 
     index: int
@@ -233,6 +238,7 @@ class Delta:
     finish_reason: FinishReason | None = None
     reasoning: str = ""
     calls: tuple[CallDelta, ...] = ()
+    stop: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,34 @@ from typing import Any
 
 import pytest
 
-from llmatic.config import AdapterSpec, ModelSpec, ServerSettings, Settings, WorkerSettings, load_settings
+from llmatic.config import (
+    AdapterSpec,
+    AuthSettings,
+    BatchSettings,
+    LimitSettings,
+    MediaSettings,
+    ModelSpec,
+    RecordingSettings,
+    ServerSettings,
+    Settings,
+    StoreSettings,
+    WorkerSettings,
+    load_settings,
+)
 from llmatic.config.environment import SHORT
-from llmatic.config.keys import ADAPTER, MODEL, SAMPLING, SERVER, WORKERS
+from llmatic.config.keys import (
+    ADAPTER,
+    AUTH,
+    BATCHES,
+    LIMITS,
+    MEDIA,
+    MODEL,
+    RECORDING,
+    SAMPLING,
+    SERVER,
+    STORE,
+    WORKERS,
+)
 from llmatic.engines.encoding.options import EncoderOptions
 from llmatic.engines.llama.options import Options
 
@@ -21,8 +46,15 @@ TABLES = [
     (WorkerSettings, WORKERS),
     (ModelSpec, MODEL),
     (AdapterSpec, ADAPTER),
+    (RecordingSettings, RECORDING),
+    (BatchSettings, BATCHES),
+    (StoreSettings, STORE),
+    (AuthSettings, AUTH),
+    (MediaSettings, MEDIA),
+    (LimitSettings, LIMITS),
 ]
-KEYS = sorted({*SERVER, *WORKERS, *MODEL, *SAMPLING})
+KEYS = sorted({*SERVER, *WORKERS, *MODEL, *SAMPLING, *RECORDING, *BATCHES, *STORE, *AUTH, *MEDIA, *LIMITS})
+IN_UNITS = {"max_body_bytes", "max_file_bytes", "quota_bytes", "max_bytes"}  # written as 16MiB
 NOT_WRITTEN = {"id", "draft_source"}
 
 
@@ -38,7 +70,7 @@ def test_every_key_is_explained(key: str) -> None:
     assert f"`{key}`" in DOCS, "docs/configuration.md"
 
 
-@pytest.mark.parametrize("variable", [*SHORT, "LLMATIC_CONFIG", "LLMATIC_CACHE_DIR"])
+@pytest.mark.parametrize("variable", [*SHORT, "LLMATIC_CONFIG", "LLMATIC_CACHE_DIR", "LLMATIC_DATA_DIR"])
 def test_every_variable_is_explained(variable: str) -> None:
     assert f"`{variable}`" in DOCS
 
@@ -73,6 +105,6 @@ def test_documented_defaults() -> None:
         defaults = {field.name: field.default for field in fields(owner) if field.default is not MISSING}
         for key, field in table.items():
             default = defaults.get(field.attribute)
-            if isinstance(default, int | str) and not isinstance(default, bool) and key != "max_body_bytes":
+            if isinstance(default, int | str) and not isinstance(default, bool) and key not in IN_UNITS:
                 assert re.search(rf"^\| `{key}` \|[^|]*\| {default} \|", DOCS, re.MULTILINE), key
     assert Settings().models == {}

@@ -112,6 +112,27 @@ def test_hosts_of_media_that_are_none(tmp_path: Path, host: str) -> None:
         load(tmp_path, f"media: {{hosts: ['{host}']}}")
 
 
+@pytest.mark.parametrize(
+    "url", ["mysql://me:hunter2@h/d", "/var/lib/llmatic.db", "hunter2", "postgres:/hunter2"]
+)
+def test_a_database_that_is_none_is_refused_without_its_password(tmp_path: Path, url: str) -> None:
+    (tmp_path / "config.yaml").write_text(f"store:\n  url: {url}\n")
+    with pytest.raises(ConfigError, match=r"config\.yaml:2: store\.url must be sqlite:") as refusal:
+        load_settings(tmp_path / "config.yaml", {})
+    assert "hunter2" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("place", ["http://bucket", "s3:///prefix", "s3://"])
+def test_a_place_for_blobs_that_is_none(tmp_path: Path, place: str) -> None:
+    with pytest.raises(ConfigError, match=r"store\.blobs must be a folder, s3://bucket"):
+        load(tmp_path, f"store: {{blobs: '{place}'}}")
+
+
+@pytest.mark.parametrize("url", ["sqlite:///a.db", "postgresql://u:p@h/d", "postgresql+psycopg://h/d"])
+def test_databases(tmp_path: Path, url: str) -> None:
+    assert load(tmp_path, f"store: {{url: '{url}', blobs: 's3://b/p'}}").store.url == url
+
+
 def test_the_media_section(tmp_path: Path) -> None:
     text = "media: {hosts: [example.org, '*.example.net', 'a.b:8080', '[::1]:80', '*'], max_bytes: 1MiB, timeout_s: 2s}"
     media = load(tmp_path, text).media
@@ -167,7 +188,7 @@ def test_sampling_and_options(tmp_path: Path) -> None:
         ("models:\n  m: {source: x, gpu-layers: 3}", ":2: unknown key 'gpu-layers' under models.m; did you mean 'gpu_layers'?"),
         ("sever:\n  port: 1", ":1: unknown section 'sever'; did you mean 'server'?"),
         ("server:\n  zzz: 1", ":2: unknown key 'zzz' under server; known: allowed_hosts, api_keys, cors_origins, "
-         "drain_timeout_s, host, log_level, max_body_bytes, max_json_depth, port, share_prompt_cache, sse_keep_alive_s, unknown_fields"),
+         "drain_timeout_s, host, insecure, log_level, max_body_bytes, max_json_depth, port, share_prompt_cache, sse_keep_alive_s, unknown_fields"),
         ("models:\n  m:\n    source: x\n    sampling:\n      temp: 1",
          ":5: unknown key 'temp' under models.m.sampling; did you mean 'temperature'?"),
         ("models:\n  m:\n    source: x\n    parallel: many",
