@@ -37,6 +37,8 @@ def script(request: GenerationRequest, n_context: int, said: Said) -> Iterator[E
     asked = _words(request.prompt)
     n_prompt = len(asked)
     wanted = request.max_tokens or 0
+    if request.shortens and n_prompt < n_context:
+        wanted = min(wanted, n_context - n_prompt)
     if n_prompt + wanted > n_context or (request.max_tokens is None and n_prompt >= n_context):
         raise ContextLengthExceeded(
             f"This model's maximum context length is {n_context} tokens, however you requested "
@@ -46,7 +48,7 @@ def script(request: GenerationRequest, n_context: int, said: Said) -> Iterator[E
         )
     yield Started(n_prompt)
     words = _answer_words(request, asked) if said.text is None else said.text.split()
-    limit = n_context - n_prompt if request.max_tokens is None else request.max_tokens
+    limit = n_context - n_prompt if request.max_tokens is None else wanted
     choices = [_choice(request, index, asked, words, limit, said) for index in range(request.n_choices)]
     n_completion = n_reasoning = 0
     while choices:
@@ -77,42 +79,43 @@ def _choice(
         yield Delta(index, " ".join(asked), 0, _logprobs(asked, n_logprobs, first=True))
     deltas = [Delta(index, "", 1, reasoning=piece) for piece in fake_chat.thoughts(request, said)]
     calls = fake_chat.calls(request, index, said)
-    pieces, reason = _pieces(request, [] if calls and said.text is None else words, limit - len(deltas))
+    pieces, reason, stop = _pieces(request, [] if calls and said.text is None else words, limit - len(deltas))
     deltas += [Delta(index, piece, 1, _logprobs([piece], n_logprobs) if piece else ()) for piece in pieces]
     if calls and pieces[-1:] == [""]:
         deltas[-1:] = [*calls, Delta(index, "", 1)]
         reason = "tool_calls"
     if len(deltas) > limit:
-        deltas, reason = deltas[:limit], "length"
+        deltas, reason, stop = deltas[:limit], "length", ""
     yield from deltas[:-1]
-    yield replace(deltas[-1] if deltas else Delta(index, ""), finish_reason=reason)
+    yield replace(deltas[-1] if deltas else Delta(index, ""), finish_reason=reason, stop=stop)
 
 
-def _pieces(request: GenerationRequest, words: list[str], limit: int) -> tuple[list[str], FinishReason]:
-    """The pieces, an empty one for the end token last, and why they end."""
+def _pieces(request: GenerationRequest, words: list[str], limit: int) -> tuple[list[str], FinishReason, str]:
+    """The pieces, an empty one for the end token last, why they end, and at which stop text."""
     if request.ignore_eos or len(words) + 1 <= request.min_tokens:
         n_wanted = limit if request.ignore_eos else min(limit, request.min_tokens)
         words = list(islice(cycle(words or ["ha"]), n_wanted))
     pieces = [word if i == 0 else f" {word}" for i, word in enumerate(words)]
     whole = "".join(pieces)
-    stops = [at for at in (whole.find(stop) for stop in request.stop) if at >= 0]
+    stops = [(at, len(stop), stop) for stop in request.stop if (at := whole.find(stop)) >= 0]
     if stops:
-        return _cut(pieces, min(stops), limit)
+        at, _, stop = min(stops)
+        return _cut(pieces, at, limit, stop)
     if len(pieces) >= limit:
-        return pieces[:limit], "length"
-    return [*pieces, ""], "stop"
+        return pieces[:limit], "length", ""
+    return [*pieces, ""], "stop", ""
 
 
-def _cut(pieces: list[str], at: int, limit: int) -> tuple[list[str], FinishReason]:
+def _cut(pieces: list[str], at: int, limit: int, stop: str) -> tuple[list[str], FinishReason, str]:
     kept: list[str] = []
     for piece in pieces:
         if len(kept) == limit:
-            return kept, "length"
+            return kept, "length", ""
         kept.append(piece[:at])
         at -= len(piece)
         if at < 0:
             break
-    return kept, "stop"
+    return kept, "stop", stop
 
 
 def _words(prompt: Prompt) -> list[str]:

@@ -23,7 +23,7 @@ from typing import Any
 
 from llmatic.core.encoding import EncodeRequest
 from llmatic.core.errors import EngineFailed, InvalidRequest, LlmaticError, cannot_encode, cannot_write
-from llmatic.core.ports import Request, StepEngine, StepEvents
+from llmatic.core.ports import Holdable, Request, StepEngine, StepEvents
 from llmatic.core.priority import nice_this_thread
 from llmatic.core.types import EngineInfo, Finished, GenerationRequest, SamplingParams, TextPrompt
 from llmatic.engines import load_engine
@@ -170,6 +170,8 @@ class Host:
             self._submit(frame[1], frame[2])
         elif kind == protocol.CANCEL:
             self._cancel(frame[1])
+        elif kind == protocol.HOLD:
+            self._hold(frame[1])
         elif kind == protocol.PING:
             self._pong(frame[1])
         elif kind == protocol.HELLO:
@@ -182,6 +184,11 @@ class Host:
             self._closing.set()
         else:
             raise protocol.ProtocolError(f"a frame of unknown kind {kind}")
+
+    def _hold(self, seconds: float) -> None:
+        engine: object = self._engine
+        if isinstance(engine, Holdable):
+            engine.hold(seconds)
 
     def _submit(self, number: int, fields: dict[str, Any]) -> None:
         try:

@@ -21,6 +21,7 @@ from llmatic.core.errors import ConfigError, ModelNotFound, Unavailable
 from llmatic.core.types import EngineInfo, Event, GenerationRequest
 from llmatic.engines import resolve_engine
 from llmatic.workers.adapter_files import AdapterFiles
+from llmatic.workers.courtesy import MOST_S, Courtesy
 from llmatic.workers.spawner import Spawner
 from llmatic.workers.supervisor import Supervisor
 from llmatic.workers.worker import Clock
@@ -39,6 +40,8 @@ class ProcessPool:
         self._clock = clock
         self._spawner: Spawner | None = None
         self._supervisors: dict[str, Supervisor] = {}
+        most_s = min(MOST_S, settings.step_timeout_s / 2)  # a worker that is held must not seem to hang
+        self._courtesy = Courtesy(clock, self._yield_to_others, most_s=most_s)
         self._adapters = {spec.id: AdapterFiles(spec) for spec in specs.values() if spec.adapters}
         self._housekeeping: asyncio.Task[None] | None = None
         self._draining = False
@@ -50,7 +53,7 @@ class ProcessPool:
         for spec in workers:
             if spec.base is not None:
                 continue
-            supervisor = Supervisor(spec, self._settings, self._spawner, self._clock)
+            supervisor = Supervisor(spec, self._settings, self._spawner, self._clock, self._courtesy)
             self._supervisors[spec.id] = supervisor
             if spec.preload:
                 supervisor.open()
@@ -120,8 +123,9 @@ class ProcessPool:
         return {model_id: self.state(model_id) for model_id in self._specs}
 
     def check(self) -> None:
-        """Watchdogs and keep-alives, now; the pool does this every CHECK_INTERVAL_S by itself."""
+        """Watchdogs, keep-alives, who is held, now; the pool does it every CHECK_INTERVAL_S by itself."""
         now = self._clock()
+        self._courtesy.check()
         for supervisor in self._supervisors.values():
             supervisor.check(now)
 
@@ -144,6 +148,10 @@ class ProcessPool:
         if self._spawner is not None:
             spawner, self._spawner = self._spawner, None
             spawner.close()
+
+    def _yield_to_others(self) -> None:
+        for supervisor in self._supervisors.values():
+            supervisor.yield_to_others()
 
     def _supervisor(self, model_id: str) -> Supervisor:
         spec = self._specs.get(model_id)

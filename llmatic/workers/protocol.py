@@ -8,7 +8,8 @@ reads or writes a socket. Pure; each end has a `FrameReader` of its own, used by
     SUBMIT  number, request                    READY     version, info
     CANCEL  number                             REFUSED   error (the engine did not load)
     PING    nonce                              EVENTS    [event, …] of one engine step
-    CLOSE                                      PONG      nonce, n_steps, busy_s | nil, stats
+    HOLD    seconds                            PONG      nonce, n_steps, busy_s | nil, stats
+    CLOSE
 
 Numbers name requests on one connection and are never used twice. A request that was cancelled may still
 have events under way; the server drops them.
@@ -19,7 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
-VERSION: Final = 3
+VERSION: Final = 4
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 HEADER_BYTES: Final = 4
 
@@ -28,6 +29,7 @@ SUBMIT: Final = 1
 CANCEL: Final = 2
 PING: Final = 3
 CLOSE: Final = 4
+HOLD: Final = 5
 PROGRESS: Final = 10
 READY: Final = 11
 REFUSED: Final = 12

@@ -20,7 +20,8 @@ import structlog
 from llmatic.config import ModelSpec, WorkerSettings
 from llmatic.core.errors import EngineFailed, LlmaticError, Unavailable
 from llmatic.core.ports import Request
-from llmatic.core.types import EngineInfo, Finished
+from llmatic.core.types import EngineInfo, Finished, Priority
+from llmatic.workers.courtesy import Courtesy
 from llmatic.workers.memory import resident_bytes
 from llmatic.workers.spawner import Spawner
 from llmatic.workers.worker import Clock, Worker
@@ -42,7 +43,14 @@ class State(enum.StrEnum):
 class Supervisor:
     """The life of one model. `open` makes sure that it begins, `serve` begins it on demand."""
 
-    def __init__(self, spec: ModelSpec, settings: WorkerSettings, spawner: Spawner, clock: Clock) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        settings: WorkerSettings,
+        spawner: Spawner,
+        clock: Clock,
+        courtesy: Courtesy | None = None,
+    ) -> None:
         self.spec = spec
         self.info: EngineInfo | None = None
         self.state = State.STOPPED
@@ -50,6 +58,10 @@ class Supervisor:
         self._settings = settings
         self._spawner = spawner
         self._clock = clock
+        # What computes on a GPU takes little from the others.
+        self._courtesy = None if spec.gpu_layers else courtesy
+        self._n_background = 0
+        self._is_held = False
         self._log = log.bind(model=spec.id)
         self._worker: Worker | None = None
         self._life: asyncio.Task[None] | None = None
@@ -86,12 +98,20 @@ class Supervisor:
 
         A request that its worker died on before accepting it is sent again.
         """
+        is_background = request.priority >= Priority.BATCH
         self._n_leases += 1
+        self._n_background += is_background
         self._idle.clear()
+        is_waited_for = False
         try:
             for last_try in (False, True):
                 worker = await self._ready_worker()
                 box = worker.submit(request)
+                if is_background:
+                    self.yield_to_others()
+                elif self._courtesy is not None and not is_waited_for:
+                    is_waited_for = True
+                    self._courtesy.begin(self.spec.id)
                 try:
                     while True:
                         event = await box.next()
@@ -104,7 +124,19 @@ class Supervisor:
                 finally:
                     worker.release(box)
         finally:
+            if is_waited_for and self._courtesy is not None:
+                self._courtesy.end(self.spec.id)
+            self._n_background -= is_background
             self._end_lease()
+
+    def yield_to_others(self) -> None:
+        """Let the worker hold what nobody waits for as long as it ought to."""
+        if self._courtesy is None or self._worker is None or not (self._n_background or self._is_held):
+            return
+        hold_s = self._courtesy.hold_s(self.spec.id)
+        if hold_s or self._is_held:
+            self._is_held = hold_s > 0
+            self._worker.hold(hold_s)
 
     def _end_lease(self) -> None:
         self._n_leases -= 1

@@ -6,8 +6,8 @@ tuples; everything else goes field by field, so a new field of a core type needs
 
 An event is `(number, what, …)` with the request's number on this connection:
 
-    what ≥ 0   Delta of choice `what`: text [, n_tokens, finish_reason, logprobs [, reasoning, calls]] (cut
-               after the text when it is one token of nothing but text, the common case)
+    what ≥ 0   Delta of choice `what`: text [, n_tokens, finish_reason, logprobs [, reasoning, calls, stop]]
+               (cut after the text when it is one token of nothing but text, the common case)
     STARTED    n_prompt_tokens
     ENCODED    rows, data
     FINISHED   mean_logprobs, then the counts of Usage in the order of its fields
@@ -108,12 +108,14 @@ def info_from_wire(wire: Mapping[str, Any]) -> EngineInfo:
 def event_to_wire(number: int, event: Event | Encoded | LlmaticError) -> WireEvent:
     """One event of request `number` as a short tuple."""
     if isinstance(event, Delta):
-        is_text = not (event.reasoning or event.calls)
+        is_text = not (event.reasoning or event.calls or event.stop)
         if event.n_tokens == 1 and event.finish_reason is None and is_text and not event.logprobs:
             return (number, event.index, event.text)
         logprobs = [_logprob_to_wire(item) for item in event.logprobs] if event.logprobs else None
         wire = (number, event.index, event.text, event.n_tokens, event.finish_reason, logprobs)
-        return wire if is_text else (*wire, event.reasoning, [_call_to_wire(call) for call in event.calls])
+        if is_text:
+            return wire
+        return (*wire, event.reasoning, [_call_to_wire(call) for call in event.calls], event.stop)
     if isinstance(event, Started):
         return (number, STARTED, event.n_prompt_tokens)
     if isinstance(event, Encoded):
@@ -133,7 +135,7 @@ def event_from_wire(wire: Sequence[Any]) -> Event | Encoded | LlmaticError:
         if len(wire) == 6:
             return Delta(what, wire[2], wire[3], logprobs, wire[4])
         calls = tuple(CallDelta(*call) for call in wire[7])
-        return Delta(what, wire[2], wire[3], logprobs, wire[4], wire[6], calls)
+        return Delta(what, wire[2], wire[3], logprobs, wire[4], wire[6], calls, wire[8])
     if what == STARTED:
         return Started(wire[2])
     if what == ENCODED:

@@ -142,6 +142,10 @@ class Worker(asyncio.Protocol):
         if self._boxes.pop(box.number, None) is not None:
             self._send(protocol.CANCEL, box.number)
 
+    def hold(self, seconds: float) -> None:
+        """For so long compute nothing that nobody waits for; 0 ends that."""
+        self._send(protocol.HOLD, seconds)
+
     def fail_all(self, make_error: Callable[[], LlmaticError]) -> int:
         """End every request under way with an error; returns how many there were."""
         boxes, self._boxes = self._boxes, {}

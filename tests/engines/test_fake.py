@@ -52,6 +52,23 @@ def reasons(events: list[Event]) -> list[str]:
     return [e.finish_reason for e in events if isinstance(e, Delta) and e.finish_reason]
 
 
+@pytest.mark.parametrize(
+    ("stop", "expected", "found"), [((), "one two three", ""), (("three", "two", "tw"), "one ", "tw")]
+)
+async def test_it_tells_which_stop_text_it_was(stop: tuple[str, ...], expected: str, found: str) -> None:
+    events = await say(stop=stop)
+    assert text(events) == expected
+    assert [e.stop for e in events if isinstance(e, Delta) and e.finish_reason] == [found]
+
+
+async def test_what_does_not_fit_is_shortened_if_asked_for() -> None:
+    fake = FakeEngine(ModelSpec("m", "", engine="fake", context=5))
+    events = await say(fake=fake, max_tokens=100, shortens=True)
+    assert (text(events), reasons(events)) == ("one two", ["length"])
+    with pytest.raises(ContextLengthExceeded):
+        await say("a b c d e", fake=fake, max_tokens=100, shortens=True)
+
+
 async def test_it_repeats_and_counts_the_end_token() -> None:
     events = await say()
     assert events[0] == Started(3)

@@ -11,6 +11,7 @@ from llmatic.core import errors
 from llmatic.core.encoding import Encoded, EncodeRequest
 from llmatic.core.types import (
     Adapter,
+    CallDelta,
     ChatPrompt,
     Delta,
     EncoderInfo,
@@ -63,6 +64,7 @@ requests = st.builds(
     cache_retention=st.sampled_from([None, "in_memory", "24h"]),
     adapters=st.lists(st.builds(Adapter, text, reals), max_size=2).map(tuple),
     prediction=text,
+    shortens=st.booleans(),
 )
 encode_requests = st.builds(
     EncodeRequest,
@@ -89,6 +91,9 @@ events = (
         st.integers(0, 3),
         st.lists(logprobs, max_size=3).map(tuple),
         st.none() | st.sampled_from(["stop", "length"]),
+        st.just("") | text,
+        st.lists(st.builds(CallDelta, counts, text, text, text), max_size=2).map(tuple),
+        st.just("") | text,
     )
     | st.builds(Encoded, st.lists(st.integers(0, 2047), max_size=4).map(tuple), st.binary(max_size=32))
     | st.builds(

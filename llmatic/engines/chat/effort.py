@@ -43,11 +43,18 @@ class Efforts:
         """The levels that the template can express, least effort first."""
         return tuple(level for level in LEVELS if level in self.table)
 
-    def names(self, level: str | None) -> Mapping[str, Any]:
-        """Names for the template; none without a level. Raises InvalidRequest for what it cannot express."""
+    def names(self, level: str | None, *, is_wish: bool = False) -> Mapping[str, Any]:
+        """Names for the template; none without a level.
+
+        What it cannot express: `is_wish`, the nearest thinking that it can; otherwise raises InvalidRequest.
+        """
         if level is None:
             return {}
         names = self.table.get(level)
+        if names is None and is_wish:
+            place = LEVELS.index(level)
+            on = [known for known in self.supported if known not in _OFF]
+            return self.table[min(on, key=lambda known: abs(LEVELS.index(known) - place))]
         if names is None:
             supported = " and ".join(", ".join(f"'{known}'" for known in self.supported).rsplit(", ", 1))
             raise InvalidRequest(

@@ -7,6 +7,7 @@ is looked into between slices; an idle engine sleeps on it. All events of a slic
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from llmatic.config import ModelSpec
 from llmatic.core.encoding import Encoded, EncodeRequest
 from llmatic.core.errors import EngineFailed, LlmaticError, QueueFull
 from llmatic.core.ports import EngineEvent, Request, StepEvents
-from llmatic.core.types import EngineInfo, Finished, Started, Usage
+from llmatic.core.types import EngineInfo, Finished, Priority, Started, Usage
 from llmatic.engines.encoding.backend import EncoderBackend, Item, Matrix
 from llmatic.engines.encoding.calibration import calibrate
 from llmatic.engines.encoding.demands import cut, misfit
@@ -29,6 +30,7 @@ from llmatic.engines.encoding.sizing import Budgets, FixedSizes, LearnedSizes
 from llmatic.engines.encoding.stats import Counts
 
 _LOG = logging.getLogger(__name__)
+CAREFUL_S = 60.0
 _CLOSED = "The model is being unloaded."
 
 Events = list[tuple[str, EngineEvent | LlmaticError]]
@@ -62,6 +64,7 @@ class EncoderEngine:
         self._is_closing = False
         self._is_idle = threading.Event()  # what reads needs the backend no more
         self._n_arrived = 0
+        self._held_until = -math.inf
         self._step_began: float | None = None
         self._on_step: Callable[[StepEvents], None] = _nobody
         self._counts = Counts()
@@ -104,6 +107,11 @@ class EncoderEngine:
         if self._held.pop(request_id, None) is not None:
             self._intake.drop(request_id)
             self._inbox.put(lambda: self._queue.remove(request_id))
+
+    def hold(self, seconds: float) -> None:
+        """For so long compute nothing that nobody waits for; 0 ends that. From any thread."""
+        self._held_until = time.monotonic() + seconds
+        self._inbox.put(_look)
 
     def stats(self) -> Mapping[str, float]:
         """Gauges and counters. From any thread; each figure is right, together they may be a slice apart."""
@@ -202,9 +210,9 @@ class EncoderEngine:
 
     def _serve(self) -> None:
         try:
-            while self._read_inbox(wait=not len(self._queue)) and not self._is_closing:
-                if len(self._queue):
-                    self._step(self._queue.take())
+            while self._read_inbox(wait_s=self._idle_s()) and not self._is_closing:
+                if len(self._queue) and not self._idle_s():
+                    self._step(self._queue.take(is_careful=self._is_careful()))
         finally:
             with self._lock:
                 self._is_closing = True
@@ -212,17 +220,28 @@ class EncoderEngine:
             if left:
                 self._on_step([(request_id, EngineFailed(_CLOSED)) for request_id in left])
 
-    def _read_inbox(self, *, wait: bool) -> bool:
+    def _idle_s(self) -> float | None:
+        """For how long there is nothing to do unless something comes in; None: for ever."""
+        priority = self._queue.priority
+        if priority is None:
+            return None
+        return max(0.0, self._held_until - time.monotonic()) if priority >= Priority.BATCH else 0.0
+
+    def _is_careful(self) -> bool:
+        """What is next is in the background, and others were in a hurry not long ago."""
+        return self._queue.priority == Priority.BATCH and time.monotonic() < self._held_until + CAREFUL_S
+
+    def _read_inbox(self, *, wait_s: float | None) -> bool:
         """Do everything that has come in; False if the engine is to close."""
         while True:
             try:
-                message = self._inbox.get(block=wait)
+                message = self._inbox.get(block=wait_s != 0.0, timeout=wait_s)
             except Empty:
                 return True
             if message is None:
                 return False
             message()
-            wait = False
+            wait_s = 0.0
 
     def _push(self, held: _Held, job: Job) -> None:
         if self._held.get(job.id) is held:  # not cancelled meanwhile
@@ -310,6 +329,10 @@ def _starts(parts: Sequence[Part]) -> list[int]:
     for part in parts[:-1]:
         starts.append(starts[-1] + len(part.pieces))
     return starts
+
+
+def _look() -> None:
+    """There is something new to see elsewhere."""
 
 
 def _nobody(events: StepEvents) -> None:

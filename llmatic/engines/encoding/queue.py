@@ -157,15 +157,18 @@ class SliceQueue:
             self._leave_lane(level, job)
             self._leave(level, job)
 
-    def take(self) -> Slice:
-        """The next slice, which waits no more; there must be something that waits."""
+    def take(self, *, is_careful: bool = False) -> Slice:
+        """The next slice, which waits no more; there must be something that waits.
+
+        `is_careful`: somebody may come for whom every slice is in the way.
+        """
         level = self._levels[min(self._levels)]
         oldest = level.oldest
         head = oldest if level.n_passed_over >= N_PASSED_OVER else self._first(level)
         is_short = head.n_taken == 0 and head.n_left <= self._budgets.sizes.usual
         self._n_since_short = 0 if is_short else self._n_since_short + 1
-        is_alert = not is_short and self._n_since_short <= N_ALERT
-        usual = self._budgets.sizes.usual
+        is_alert = is_careful or (not is_short and self._n_since_short <= N_ALERT)
+        usual = self._budgets.sizes.alert if is_careful else self._budgets.sizes.usual
         draft = _Draft(usual if is_short else self._budgets.budget(is_alert=is_alert))
         draft.add_head(head)
         if len(level.jobs) > 1 and not is_short:
@@ -180,6 +183,11 @@ class SliceQueue:
         level.n_passed_over = 0 if draft.holds(oldest) else level.n_passed_over + 1
         parts = tuple(self._take(level, job, start, stop) for job, start, stop in draft.ranges)
         return Slice(parts, draft.n_tokens, draft.n_padded)
+
+    @property
+    def priority(self) -> int | None:
+        """Of what is next; None if nothing waits."""
+        return min(self._levels, default=None)
 
     def __len__(self) -> int:
         return len(self._jobs)

@@ -103,7 +103,7 @@ class Answer:
             text = stream.push(self._pieces[token], self._texts[token], entry)
             if self._ends_here():
                 text += stream.finish()
-            if stream.is_stopped:
+            if stream.stopped_by:
                 self.finish_reason = "stop"
         if not text and self.finish_reason is None:
             return None
@@ -111,7 +111,7 @@ class Answer:
         logprobs: tuple[TokenLogprob, ...] = ()
         if self._wants_logprobs:
             logprobs = stream.take_logprobs(is_end=self.finish_reason is not None)
-        return Delta(self._index, text, n_unsent, logprobs, self.finish_reason)
+        return Delta(self._index, text, n_unsent, logprobs, self.finish_reason, stop=stream.stopped_by)
 
     def _ends_here(self) -> bool:
         """Whether no further token is wanted. Sets `finish_reason`; looks ahead where there is a grammar."""
@@ -159,6 +159,7 @@ class Answer:
             self.finish_reason,
             "".join(parts.thoughts),
             tuple(parts.calls),
+            parsed.stopped_by,
         )
 
     def _limit_thinking(self, parsed: ParsedText) -> None:

@@ -87,7 +87,7 @@ class Backend:
         params.type_k, params.type_v = _CACHE_TYPES[options.type_k], _CACHE_TYPES[options.type_v]
         attention, parts = "flash" if has_flash_attention else "plain", 1 if is_unified else n_sequences
         self._layout = f"{options.type_k}/{options.type_v}/{attention}/{parts}"
-        self._interruption = Interruption(params)
+        self.interruption = Interruption(params)
         self.adapters = Adapters(model.handle)
         self._used: AdapterSet = ()
         self._context: Any = C.llama_init_from_model(model.handle, params)
@@ -347,7 +347,7 @@ class Backend:
 
     def interrupt(self) -> None:
         """Make the running decode, and every later one, return ABORTED soon (CPU only). From any thread."""
-        self._interruption.set()
+        self.interruption.set()
 
     def close(self) -> None:
         """Free the context. Idempotent; nothing else may be called afterwards."""

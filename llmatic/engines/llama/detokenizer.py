@@ -17,8 +17,8 @@ from llmatic.core.types import TokenLogprob
 class TextStream:
     """Text of one choice, token by token.
 
-    `is_stopped` turns true when a stop string has been found; what follows it is dropped. `is_pending`: the
-    last token ended within a character.
+    `stopped_by` is the stop string that has been found; what follows it is dropped. `is_pending`: the last
+    token ended within a character.
     """
 
     __slots__ = (
@@ -29,7 +29,7 @@ class TextStream:
         "_n_released",
         "_stops",
         "is_pending",
-        "is_stopped",
+        "stopped_by",
     )
 
     def __init__(self, stops: Sequence[str] = ()) -> None:
@@ -41,7 +41,12 @@ class TextStream:
         self._held = ""
         self._n_released = 0
         self._entries: deque[tuple[int, TokenLogprob]] = deque()
-        self.is_stopped = False
+        self.stopped_by = ""
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a stop string has been found."""
+        return self.stopped_by != ""
 
     def push(self, piece: bytes, text: str | None = None, entry: TokenLogprob | None = None) -> str:
         """Add a token's bytes (`text`: the same decoded, if whole UTF-8); returns what may go out."""
@@ -81,10 +86,11 @@ class TextStream:
         if self.is_stopped:
             return ""
         held = self._held + text
-        found = [place for stop in self._stops if (place := held.find(stop)) >= 0]
+        found = [(place, len(stop), stop) for stop in self._stops if (place := held.find(stop)) >= 0]
         if found:
-            self.is_stopped = True
-            n_out, self._held = min(found), ""
+            # Of two that begin at one place the shorter is whole first, however the tokens fall.
+            n_out, _, self.stopped_by = min(found)
+            self._held = ""
             out = held[:n_out]
         else:
             n_out = len(held) - self._n_suspicious(held)

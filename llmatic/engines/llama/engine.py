@@ -24,17 +24,21 @@ from llmatic.core.encoding import Encoded
 from llmatic.core.errors import EngineFailed, InvalidRequest, LlmaticError, QueueFull, RateLimited
 from llmatic.core.ports import Request, StepEvents
 from llmatic.core.priority import nice_this_thread
-from llmatic.core.types import ChatPrompt, EngineInfo, Event, Finished, GenerationRequest
+from llmatic.core.types import ChatPrompt, EngineInfo, Event, Finished, GenerationRequest, Priority
 from llmatic.engines.llama.answers import Generation
 from llmatic.engines.llama.bridge import Bridge
 from llmatic.engines.llama.intake import Prepared
 from llmatic.engines.llama.loading import Loaded, Progress, load
 from llmatic.engines.llama.media.reader import Cancelled
 from llmatic.engines.llama.media.rows import Expansion
+from llmatic.engines.llama.precedence import may_stop
+from llmatic.engines.llama.runner import Runner
+from llmatic.engines.llama.sequences import Sequence
 from llmatic.engines.llama.stats import Rates, engine_stats
 
 _LOG = logging.getLogger(__name__)
 _GATHER_S = 0.02
+_VISIT_S = 60.0
 _CLOSED = "The model is being unloaded."
 
 
@@ -55,6 +59,9 @@ class LlamaEngine:
         self._bridge = Bridge()
         self._on_step: Callable[[StepEvents], None] = self._bridge.deliver
         self._n_preparing = 0
+        self._hurried: set[str] = set()
+        self._held_until = 0.0
+        self._visited_until = 0.0
         self._n_steps = 0
         self._n_refused = 0
         self._step_began: float | None = None
@@ -96,6 +103,9 @@ class LlamaEngine:
             return
         with self._ids_lock:
             self._n_preparing += 1
+            if request.priority < Priority.BATCH:
+                self._hurried.add(request.id)
+        self._hurry(request)
         try:
             if isinstance(request.prompt, ChatPrompt) and request.prompt.media:
                 self._seers.submit(self._see, request, request.prompt, next(self._arrivals))
@@ -103,6 +113,19 @@ class LlamaEngine:
                 self._readers.submit(self._prepare, request, next(self._arrivals))
         except RuntimeError:  # the executor is shut down
             self._on_step([(request.id, EngineFailed(_CLOSED))])
+
+    def hold(self, seconds: float) -> None:
+        """For so long compute nothing that nobody waits for; 0 ends that. From any thread."""
+        self._held_until = time.monotonic() + seconds
+        if seconds:
+            self._loaded.backend.interruption.hurry()
+        self._inbox.put(("look", None))
+
+    def _hurry(self, request: GenerationRequest) -> None:
+        """Somebody waits for it: break off what nobody waits for."""
+        if request.priority < Priority.BATCH:
+            self._visited_until = time.monotonic() + _VISIT_S
+            self._loaded.backend.interruption.hurry()
 
     def cancel(self, request_id: str) -> None:
         """Forget a request before the next step. From any thread; unknown ids are ignored."""
@@ -169,8 +192,12 @@ class LlamaEngine:
             with contextlib.suppress(RuntimeError):  # the executor is shut down
                 self._readers.submit(self._prepare, request, arrival, media)
             return
+        self._end_preparing(request)
+
+    def _end_preparing(self, request: GenerationRequest) -> None:
         with self._ids_lock:
             self._n_preparing -= 1
+            self._hurried.discard(request.id)
 
     def _is_wanted(self, request_id: str) -> bool:
         return request_id in self._ids and not self._is_closing
@@ -191,8 +218,8 @@ class LlamaEngine:
             self._inbox.put(("refuse", (request.id, EngineFailed("The request could not be prepared."))))
         else:
             self._inbox.put(("submit", (prepared, arrival)))
-        with self._ids_lock:
-            self._n_preparing -= 1
+            self._hurry(request)
+        self._end_preparing(request)
 
     def _run(self, ready: "SimpleQueue[Loaded | BaseException]") -> None:
         """The engine's thread."""
@@ -209,8 +236,8 @@ class LlamaEngine:
 
     def _serve(self, loaded: Loaded) -> None:
         runner = loaded.runner
-        while self._read_inbox(loaded, wait=not (runner.has_work or runner.events)):
-            if not runner.scheduler.running and not self._gather(loaded):
+        while self._read_inbox(loaded, wait_s=self._idle_s(runner)):
+            if not self._gather(loaded, runner.scheduler.running):
                 break
             self._tell(loaded)  # who was accepted or refused learns it before a long prompt is computed
             if runner.has_work:
@@ -233,21 +260,37 @@ class LlamaEngine:
         if left:
             self._on_step([(request_id, EngineFailed(_CLOSED)) for request_id in left])
 
-    def _read_inbox(self, loaded: Loaded, *, wait: bool) -> bool:
+    def _idle_s(self, runner: Runner) -> float | None:
+        """For how long there is nothing to do unless something comes in; None: for ever."""
+        held_s = self._held_until - time.monotonic()
+        runner.scheduler.is_held = held_s > 0
+        runner.scheduler.is_visited = time.monotonic() < self._visited_until
+        if runner.events:
+            return 0.0
+        if not runner.has_work:
+            return None
+        return held_s if held_s > 0 and not runner.scheduler.is_awaited else 0.0
+
+    def _read_inbox(self, loaded: Loaded, *, wait_s: float | None) -> bool:
         """Take everything that has come in; False if the engine is to close."""
         while True:
             try:
-                message = self._inbox.get(block=wait)
+                message = self._inbox.get(block=wait_s != 0.0, timeout=wait_s)
             except Empty:
                 return True
-            wait = False
+            wait_s = 0.0
             if not self._handle(loaded, message):
                 return False
 
-    def _gather(self, loaded: Loaded) -> bool:
-        """Before an idle engine starts, wait a moment for those who came with the first. As `_read_inbox`."""
+    def _gather(self, loaded: Loaded, running: list[Sequence]) -> bool:
+        """Before an idle engine starts, wait a moment for those who came with the first; as `_read_inbox`.
+
+        An engine at work for nobody who waits does so for somebody who comes.
+        """
         until = time.monotonic() + _GATHER_S
-        while self._n_preparing and (left_s := until - time.monotonic()) > 0:
+        while (left_s := until - time.monotonic()) > 0:
+            if not (self._hurried if running else self._n_preparing) or not may_stop(running):
+                break
             try:
                 message = self._inbox.get(timeout=left_s)
             except Empty:
@@ -258,6 +301,8 @@ class LlamaEngine:
 
     def _handle(self, loaded: Loaded, message: tuple[str, object]) -> bool:
         kind, content = message
+        if kind == "look":
+            return True
         if kind == "cancel":
             assert isinstance(content, str)
             loaded.runner.cancel(content)

@@ -103,7 +103,7 @@ class Forms:
         if request.reasoning_budget is not None and plan.close_thinking:
             end = self._vocabulary.tokenize(plan.close_thinking, parse_special=True)
             thinking = Thinking(request.reasoning_budget, tuple(end))
-        elif request.reasoning_budget:
+        elif request.reasoning_budget and not prompt.effort_is_wish:
             raise InvalidRequest(
                 "Unsupported parameter: 'thinking_budget_tokens' is not supported with this model. "
                 "It does not think before it answers.",

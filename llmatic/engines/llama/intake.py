@@ -99,6 +99,8 @@ class Intake:
         prompt, spans = splice(reading.segments, media) if media else (reading.ids, ())
         room = self._n_context - len(prompt)
         wanted = request.max_tokens
+        if request.shortens and wanted is not None and 1 <= room < wanted:
+            wanted = room
         if room < (1 if wanted is None else wanted):
             raise self._too_long(request, len(prompt))
         echo = self._reader.echo(request.prompt, reading.ids) if request.echo else ""

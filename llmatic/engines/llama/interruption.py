@@ -1,6 +1,9 @@
 """Ending a decode that runs. Owns the memory that llama.cpp's abort callback looks at."""
 
 import ctypes
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import llama_cpp as C
@@ -14,6 +17,9 @@ class Interruption:
 
     def __init__(self, params: Any) -> None:
         self._text = ctypes.create_string_buffer(2)
+        self._lock = threading.Lock()
+        self._is_allowed = False
+        self._is_final = False
         try:
             strlen = ctypes.CDLL(None).strlen
         except (AttributeError, OSError, TypeError):
@@ -22,5 +28,26 @@ class Interruption:
         params.abort_callback_data = ctypes.cast(self._text, ctypes.c_void_p)
 
     def set(self) -> None:
-        """From any thread."""
-        self._text[0] = b"x"
+        """End the running decode and every later one. From any thread."""
+        with self._lock:
+            self._is_final = True
+            self._text[0] = b"x"
+
+    def hurry(self) -> None:
+        """End the running decode if that is allowed. From any thread."""
+        with self._lock:
+            if self._is_allowed:
+                self._text[0] = b"x"
+
+    @contextmanager
+    def allowed(self) -> Generator[None]:
+        """A decode that somebody may be in a hurry to see the end of. In the engine's thread."""
+        with self._lock:
+            self._is_allowed = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._is_allowed = False
+                if not self._is_final:
+                    self._text[0] = b"\0"

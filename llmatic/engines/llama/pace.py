@@ -10,6 +10,10 @@ The policy, in the names of the constants below: while nobody writes, a step tak
 `ALONE_S`, but never under `N_ALONE_MIN`. While somebody does, it may take as long as the gap `target_s`, or,
 if none is given, `CALM_GAP_S` but not less than two decode steps. A prompt that has to wait stretches the
 gap, in the course of `STRETCH_S`, to `STRETCH` times that, though without a target not beyond `MAX_GAP_S`.
+
+What nobody waits for may lengthen a step of those who write to `BESIDE` times what it takes without, or to
+`BESIDE_S`; by itself it takes steps of `BACKGROUND_S`, of which little is lost when one is broken off, and
+after that one of `UNBROKEN_S`, which is not.
 """
 
 import math
@@ -23,6 +27,10 @@ STRETCH = 2.5
 STRETCH_S = 0.2
 ALONE_S = 0.75
 BURST_S = 6.0
+BACKGROUND_S = 0.25
+UNBROKEN_S = 0.03
+BESIDE = 2.0
+BESIDE_S = 0.01
 N_ALONE_MIN = 128
 N_KERNEL = 64
 N_ROUND = 8
@@ -217,6 +225,29 @@ class Pace:
             n_least = N_ALONE_MIN
         n_rows = min(max(self._affordable(budget_s, n_cells), n_least), n_room)
         return n_rows // N_ROUND * N_ROUND or n_rows
+
+    def background_rows(
+        self, n_writing: int, n_more: int, n_cells: int, *, is_short: bool = False
+    ) -> tuple[int, int]:
+        """Of `n_more` rows that nobody waits for, how many may join `n_writing` others that continue answers,
+        and how many rows of prompts that nobody waits for may come to them, at least a few.
+
+        `is_short`: the step before was broken off.
+        """
+        if n_writing:
+            budget_s, n_least = max(BESIDE_S, BESIDE * self.decode_s(n_writing)), N_ROUND
+            if self._target_s is not None:
+                budget_s = min(budget_s, self._target_s)
+        else:
+            budget_s, n_least = (UNBROKEN_S, N_ROUND) if is_short else (BACKGROUND_S, N_ALONE_MIN)
+        if n_writing or is_short:
+            n_fewest = 0 if n_writing else 1
+            while n_more > n_fewest and self.decode_s(n_writing + n_more) > budget_s:
+                n_more -= 1
+        n_all = n_writing + n_more
+        n_rows = max(self._affordable(budget_s - self.decode_s(n_all), n_cells), n_least)
+        n_rows = min(n_rows, max(0, self._n_batch - n_all))
+        return n_more, n_rows // N_ROUND * N_ROUND or n_rows
 
     def _affordable(self, budget_s: float, n_cells: int) -> int:
         """The most rows of prompt that take no longer."""

@@ -72,6 +72,11 @@ class ParsedText:
         return self._content.is_stopped
 
     @property
+    def stopped_by(self) -> str:
+        """The stop text that has been found, or nothing."""
+        return self._content.stopped_by
+
+    @property
     def is_thinking(self) -> bool:
         """Whether the next token belongs to the thinking."""
         return self._parser.is_thinking

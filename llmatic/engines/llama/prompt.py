@@ -125,7 +125,8 @@ class PromptReader:
         if template is None:
             why = self._template_error or "it has no chat template"
             raise InvalidRequest(f"This model cannot chat: {why}. Use /v1/completions.", param="model")
-        names = {**self._efforts.names(prompt.reasoning_effort), **prompt.template_kwargs}
+        effort = self._efforts.names(prompt.reasoning_effort, is_wish=prompt.effort_is_wish)
+        names = {**effort, **prompt.template_kwargs}
         conversation = arrange(prompt, self.traits)
         texts = strings([conversation.messages, conversation.tools, names])
         literals = Literals(self._vocabulary.special_pattern, texts)

@@ -17,11 +17,12 @@ from llmatic.engines.llama.answers import Generation
 from llmatic.engines.llama.backend import Backend, DecodeResult
 from llmatic.engines.llama.batching import Plan
 from llmatic.engines.llama.pace import Pace
+from llmatic.engines.llama.precedence import may_stop
 from llmatic.engines.llama.sampling import BadLogits, Sample, Workspace, log_sum_exp, top_logprobs
 from llmatic.engines.llama.saved import SavedStates
 from llmatic.engines.llama.scheduler import Scheduler
 from llmatic.engines.llama.sequences import Sequence
-from llmatic.engines.llama.slots import Effect, Fork, Free, Save, Trim
+from llmatic.engines.llama.slots import Effect, Fork, Free, Save, Trim, slot_of
 from llmatic.engines.llama.speculation import Speculation
 
 StepEvent = tuple[str, Event | LlmaticError]
@@ -54,6 +55,7 @@ class Runner:
         self.n_prompt = 0
         self.n_computed = 0
         self._reading_since: float | None = None
+        self._was_broken = False
         self._live: dict[str, Generation] = {}
 
     @property
@@ -115,11 +117,12 @@ class Runner:
         self.settle()
         while self._do(scheduler.prepare()):
             pass  # what was restored may serve the next one
-        is_reading = any(s.awaits is None and s.n_left > 1 for s in scheduler.running)
+        takers = scheduler.taking_part
+        is_reading = any(s.awaits is None and s.n_left > 1 for s in takers)
         self._reading_since = (self._reading_since or began) if is_reading else None
         if self.speculation is not None and not is_reading:
-            self.speculation.propose([s for s in scheduler.running if s.is_writing], 0)
-        plan = scheduler.plan(self._prompt_rows)
+            self.speculation.propose([s for s in takers if s.is_writing], 0)
+        plan = scheduler.plan(self._prompt_rows, self._background_rows)
         self._do(plan.effects)
         if not plan.tokens:
             return
@@ -133,6 +136,8 @@ class Runner:
         if result is DecodeResult.NO_ROOM and not scheduler.shrink():
             self.fail_all("The model's cache has no room for this request.")
         if result is not DecodeResult.DONE:
+            if result is DecodeResult.ABORTED:
+                self._take_back(plan)
             return
         samples = scheduler.commit(plan)
         self._score(plan)
@@ -142,12 +147,28 @@ class Runner:
         self._observe(plan, self._clock() - decode_began)
 
     def _compute(self, plan: Plan) -> DecodeResult:
+        limits = self.scheduler.limits
+        may_break = limits.is_pooled and limits.can_fork and may_stop(self.scheduler.running)
+        if may_break and not self._was_broken:
+            with self._backend.interruption.allowed():
+                return self._backend.decode(plan.tokens, plan.positions, plan.slots, plan.outputs)
+        self._was_broken = self._was_broken and not may_break
         if not plan.rows:
             return self._backend.decode(plan.tokens, plan.positions, plan.slots, plan.outputs)
         rows = plan.rows[0] if len(plan.rows) == 1 else np.concatenate(plan.rows)
         return self._backend.decode_rows(
             rows, plan.positions, plan.slots, plan.outputs, is_causal=plan.is_causal, grid=plan.grid
         )
+
+    def _take_back(self, plan: Plan) -> None:
+        """Of a batch that was broken off, forget what was computed. The next of the kind will not be."""
+        self._was_broken = True
+        for part in plan.parts:
+            self._backend.trim(slot_of(part.sequence), part.sequence.n_computed)
+
+    def _background_rows(self, n_writing: int, n_more: int) -> tuple[int, int]:
+        n_cells = self.scheduler.n_cells
+        return self._pace.background_rows(n_writing, n_more, n_cells, is_short=self._was_broken)
 
     def _prompt_rows(self, n_writing: int, n_wanted: int) -> int:
         waited_s = 0.0 if self._reading_since is None else self._clock() - self._reading_since

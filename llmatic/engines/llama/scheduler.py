@@ -9,34 +9,25 @@ A step is `prepare` → its effects → `plan` → its effects → decode → `c
 """
 
 from bisect import insort
-from collections.abc import Callable
 
 from llmatic.core.errors import QueueFull
-from llmatic.engines.llama.batching import (
-    Part,
-    Plan,
-    Room,
-    Turns,
-    fill,
-    share_prompts,
-    share_rows,
-    share_writing,
-)
+from llmatic.engines.llama.batching import Plan, Turns, fill
 from llmatic.engines.llama.beginnings import Beginning, Stored, find_beginning
 from llmatic.engines.llama.limits import Limits
+from llmatic.engines.llama.precedence import Beside, crowds, is_background, taking_part
 from llmatic.engines.llama.sequences import N_EXPECTED_ANSWER, Group, Sequence, check
+from llmatic.engines.llama.sharing import PromptRows, Sharing
 from llmatic.engines.llama.slots import Effect, Restore, Slots, slot_of
 from llmatic.engines.llama.waiting import WaitingQueue
 
-PromptRows = Callable[[int, int], int]
 N_HEADROOM_CELLS = 16
-N_FRESH = 4
 
 
 class Scheduler:
     """Continuous batching over the slots of one cache.
 
-    `stored` tells how much of a text, in a namespace, could be restored from elsewhere.
+    `stored` tells how much of a text, in a namespace, could be restored from elsewhere. While it `is_held`,
+    nothing is computed that nobody waits for; while it `is_visited`, that leaves room for others.
     """
 
     def __init__(self, limits: Limits, stored: Stored | None = None) -> None:
@@ -56,13 +47,13 @@ class Scheduler:
         self.n_preemptions = 0
         self.n_looked_up = 0
         self.n_found = 0
+        self.is_held = False
+        self.is_visited = False
         self._stored = stored
         self._turns = Turns()
         self._is_tight = False
         self._unfit: Sequence | None = None
-        self._is_reading_turn = False
-        self._is_seeing_turn = False
-        self._n_alone = 0
+        self._sharing = Sharing(limits)
 
     @property
     def n_cells(self) -> int:
@@ -134,19 +125,30 @@ class Scheduler:
         self._note_cached(sequence, n_tokens)
         self._serve_followers(sequence)
 
-    def plan(self, prompt_rows: PromptRows) -> Plan:
+    @property
+    def is_awaited(self) -> bool:
+        """Somebody waits for something of it."""
+        first = self.waiting.first()
+        return not all(is_background(s) for s in (*self.running[:1], *([first] if first else [])))
+
+    @property
+    def taking_part(self) -> list[Sequence]:
+        """Who may have rows in the next batch."""
+        return taking_part(self.running, is_held=self.is_held)
+
+    def plan(self, prompt_rows: PromptRows, beside: Beside | None = None) -> Plan:
         """The next batch; without rows if there is nothing to compute. Always makes progress otherwise.
 
         `prompt_rows` of the number of writing sequences, and of rows that several prompts want together: rows
         of prompts that may join. It is asked for 0 while all that write have only just begun: a burst is read
-        as one.
+        as one. `beside` says the same of what is computed in the background.
         """
         if self.limits.is_dense:
             self.slots.close_gaps(self.running)
         plan = Plan()
         while True:
-            sequences = self._turns.choose(self.running)
-            parts = self._share_out(sequences, prompt_rows)
+            sequences = self._turns.choose(self.taking_part)
+            parts = self._sharing.share(sequences, self.n_cells, prompt_rows, beside)
             if parts or not sequences:
                 break
             self._pause(self.running[-1])
@@ -229,6 +231,8 @@ class Scheduler:
                 if not self._yield_to(sequence):
                     return
                 continue
+            if self.is_visited and crowds(sequence, self.running, self.limits):
+                return
             if sequence is self._unfit or (beginning := self._begin(sequence)) is None:
                 return
             if not self._fits(sequence, beginning):
@@ -358,43 +362,3 @@ class Scheduler:
         is_stranger = follower.group is not leader.group
         self._note_cached(follower, n_tokens if is_stranger else 0)
         self._serve_followers(follower)
-
-    # what is computed
-
-    def _share_out(self, sequences: list[Sequence], prompt_rows: PromptRows) -> list[Part]:
-        limits = self.limits
-        n_cells = limits.n_context - self.n_cells if limits.is_pooled else limits.n_context
-        room = Room(limits.n_batch, n_cells, limits.n_outputs, limits.n_scored, limits.n_whole)
-        seeing = [s for s in sequences if s.awaits is None and s.span is not None]
-        if seeing:
-            self._is_seeing_turn = not self._is_seeing_turn
-            if self._is_seeing_turn or len(seeing) == len(sequences):
-                return self._share_rows(seeing, sequences, room, prompt_rows)
-            sequences = [s for s in sequences if s not in seeing]
-        parts = share_writing(sequences, room)
-        n_delayed = 0 if all(part.sequence.n_written <= N_FRESH for part in parts) else len(parts)
-        wanted = [s.n_left for s in sequences if s.n_left > 1]
-        if not limits.is_exact:
-            n_rows = prompt_rows(n_delayed, sum(wanted) if len(wanted) > 1 else 0)
-            room.n_rows = min(room.n_rows, max(1, n_rows))
-            return parts + share_prompts(sequences, room)
-        room.n_rows = min(
-            limits.n_batch,
-            max(2 * limits.n_whole - 1, prompt_rows(n_delayed, sum(wanted) if len(wanted) > 1 else 0)),
-        )
-        self._is_reading_turn = not self._is_reading_turn
-        if limits.is_alone and parts:
-            self._n_alone += 1
-            parts = [parts[self._n_alone % len(parts)]]
-        if parts and not self._is_reading_turn:
-            return parts
-        return share_prompts(sequences, room)[:1] or parts  # one prompt by itself, or all that write
-
-    def _share_rows(
-        self, seeing: list[Sequence], sequences: list[Sequence], room: Room, prompt_rows: PromptRows
-    ) -> list[Part]:
-        """Pictures and sounds, which take turns with all that is made of tokens."""
-        n_delayed = sum(s.is_writing and s.n_written > N_FRESH for s in sequences)
-        n_rows = prompt_rows(n_delayed, sum(s.n_left for s in seeing) if len(seeing) > 1 else 0)
-        room.n_rows = min(room.n_rows, max(2 * self.limits.n_whole - 1, n_rows))
-        return share_rows(seeing[:1] if self.limits.is_exact else seeing, room)

@@ -81,6 +81,20 @@ def test_supported_levels_are_listed_in_order() -> None:
         efforts.names("none")
 
 
+@pytest.mark.parametrize(
+    ("known", "asked", "meant"),
+    [
+        (("medium",), "max", "medium"),
+        (("none", "minimal", "medium"), "low", "medium"),
+        (("low", "medium", "high"), "xhigh", "high"),
+        (("low", "medium", "high"), "low", "low"),
+    ],
+)
+def test_a_wish_means_the_nearest_thinking(known: tuple[str, ...], asked: str, meant: str) -> None:
+    efforts = Efforts({level: {"level": level} for level in known})
+    assert efforts.names(asked, is_wish=True) == {"level": meant}
+
+
 def test_no_level_sets_nothing() -> None:
     assert Efforts({"medium": {"thinking": True}}).names(None) == {}
 

@@ -349,3 +349,44 @@ async def test_scores_of_one_column() -> None:
     engine.submit(EncodeRequest("a", "rank", ("1",), query="2"))
     assert listener.rows("a") == {0: [0.25]}
     await engine.close()
+
+
+async def test_what_is_held_waits_for_those_whom_somebody_waits_for(stage: Stage) -> None:
+    stage.engine.hold(600.0)
+    stage.submit("batch", "1 2", priority=Priority.BATCH)
+    stage.submit("live", "3 4")
+    assert stage.listener.rows("live")
+    assert stage.listener.of("batch") in ([], [Started(2)])
+    assert stage.backend.computed == [[[3, 4]]]
+    stage.engine.hold(0.0)
+    assert stage.listener.rows("batch")
+
+
+async def test_what_is_held_goes_on_by_itself(stage: Stage) -> None:
+    stage.engine.hold(0.01)
+    stage.submit("batch", "1 2", priority=Priority.BATCH)
+    assert stage.listener.rows("batch")
+
+
+async def test_what_is_held_can_be_cancelled_and_closed(stage: Stage) -> None:
+    stage.engine.hold(600.0)
+    stage.submit("one", "1 2", priority=Priority.BATCH)
+    stage.submit("two", "1 2", priority=Priority.BATCH)
+    stage.engine.cancel("one")
+    stage.submit("live", "3 4")
+    stage.listener.wait("live")
+    await stage.engine.close()
+    assert isinstance(stage.listener.refusal("two"), EngineFailed)
+    assert stage.listener.of("one") in ([], [Started(2)])
+
+
+async def test_after_a_hold_the_slices_of_batches_are_small(stage: Stage) -> None:
+    texts = [text_of(20, n) for n in range(20)]
+    stage.submit("before", *texts, priority=Priority.BATCH)
+    stage.listener.wait("before")
+    assert max(map(len, stage.backend.computed)) == 5
+    stage.engine.hold(0.0)
+    stage.backend.computed.clear()
+    stage.submit("after", *texts, priority=Priority.BATCH)
+    stage.listener.wait("after")
+    assert max(map(len, stage.backend.computed)) == 2

@@ -200,6 +200,7 @@ class Driver:
         prompt_rows: Callable[[int, int], int] = lambda *_: 1 << 30,
         guess: Callable[[Choice, list[int]], list[int]] | None = None,
         fails: Callable[[], bool] = lambda: False,
+        beside: Callable[[int, int], tuple[int, int]] | None = None,
     ) -> None:
         """`guess` of a sequence and what it will write next: what to draft. `fails`: a row gives nonsense."""
         self.limits = limits
@@ -208,11 +209,10 @@ class Driver:
         self.store = store
         self.requests: dict[int, Request] = {}
         self.plan = Plan()
-        self.n_steps = 0
-        self.n_rows = 0
-        self.n_refused = 0
+        self.n_steps = self.n_rows = self.n_refused = 0
         self.n_prompt_rows: dict[Choice, int] = {}
         self._prompt_rows = prompt_rows
+        self._beside = beside
         self._guess = guess
         self._fails = fails
         self._chains: dict[Choice, int] = {}
@@ -251,7 +251,7 @@ class Driver:
             for sequence in self.scheduler.running:
                 foreseen = self._foresee(sequence)
                 sequence.drafts = self._guess(sequence, foreseen) if sequence.is_writing else []
-        self.plan = plan = self.scheduler.plan(self._prompt_rows)
+        self.plan = plan = self.scheduler.plan(self._prompt_rows, self._beside)
         self._do(plan.effects)
         self.n_steps += 1
         if not plan.tokens:

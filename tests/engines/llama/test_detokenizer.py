@@ -56,6 +56,15 @@ def test_the_stop_string_that_begins_first_wins() -> None:
     assert "".join(feed(stream, "a", "bcd")) == "a"
 
 
+@pytest.mark.parametrize("pieces", [["xabc"], ["xa", "bc"], ["x", "a", "b", "c"]])
+def test_which_stop_string_it_was(pieces: list[str]) -> None:
+    # Of two that begin at one place the shorter one, however the tokens fall.
+    stream = TextStream(["c", "abc", "ab"])
+    assert stream.stopped_by == ""
+    assert "".join(feed(stream, *pieces)) == "x"
+    assert stream.stopped_by == "ab"
+
+
 def test_a_stop_string_inside_one_token() -> None:
     stream = TextStream(["."])
     assert feed(stream, "end. More") == ["end"]

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,15 @@ async def test_a_budget_for_thinking_needs_a_model_that_thinks(engine: LlamaEngi
     with pytest.raises(InvalidRequest) as caught:
         await ask_for(engine, chat(reasoning_budget=10))
     assert caught.value.param == "thinking_budget_tokens"
+
+
+async def test_a_wish_for_thinking_does_not(engine: LlamaEngine) -> None:
+    request = chat(reasoning_budget=10, max_tokens=8, ignore_eos=True)
+    assert isinstance(request.prompt, ChatPrompt)
+    wish = replace(request.prompt, effort_is_wish=True, reasoning_effort="max")
+    answer = await ask_for(engine, replace(request, prompt=wish))
+    assert answer.usage.n_completion_tokens == 8
+    assert answer.usage.n_reasoning_tokens == 0
 
 
 async def test_equal_seeds_give_equal_held_answers(engine: LlamaEngine) -> None:

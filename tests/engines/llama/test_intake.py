@@ -33,6 +33,18 @@ def test_what_just_fits(n_prompt: int, max_tokens: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("n_prompt", "max_tokens", "expected"), [(30, 500, 70), (99, 2, 1), (30, 5, 5), (100, 0, 0)]
+)
+def test_what_does_not_fit_is_shortened_if_asked_for(n_prompt: int, max_tokens: int, expected: int) -> None:
+    assert prepare(n_prompt, max_tokens=max_tokens, shortens=True).max_tokens == expected
+
+
+def test_nothing_is_left_to_shorten_to() -> None:
+    with pytest.raises(ContextLengthExceeded, match="your messages resulted in 100 tokens"):
+        prepare(100, CHAT, max_tokens=5, shortens=True)
+
+
+@pytest.mark.parametrize(
     ("n_prompt", "prompt", "max_tokens", "message", "param"),
     [
         (

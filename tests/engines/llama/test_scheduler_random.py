@@ -124,6 +124,7 @@ def _run(setting: Setting, rng: random.Random, n_steps: int) -> Driver:
         guess=guess,
         prompt_rows=lambda n, _: rng.choice([8, 16, 48]) if n else limits.n_batch,
         fails=lambda: rng.random() < 0.003,
+        beside=lambda n, more: (rng.randint(0, more) if n else more, rng.choice([8, 16, 48])),
     )
     traffic = Traffic(rng, limits)
     open_requests: list[Request] = []
@@ -131,6 +132,8 @@ def _run(setting: Setting, rng: random.Random, n_steps: int) -> Driver:
     while driver.n_steps < n_steps:
         if rng.random() < 0.01:
             pressure = rng.choice([0.02, 0.1, 0.3, 0.9])
+        if rng.random() < 0.02:
+            driver.scheduler.is_visited = not driver.scheduler.is_visited
         if rng.random() < pressure and (request := traffic.request(driver)):
             open_requests.append(request)
         if open_requests and rng.random() < 0.02:
