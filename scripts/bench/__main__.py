@@ -34,11 +34,15 @@ COMMANDS = {
     "embedding_quality": "vectors and a small search, beside sentence-transformers",
     "embedding_memory": "memory over many texts",
     "embedding_reply": "what the server itself costs on /v1/embeddings",
+    "batches": "batches beside the live API: their time, and a chat's first token meanwhile",
     "many_streams": "200 streams at once: errors, cross-talk, memory",
+    "request_cost": "what keys, tokens, limits and recording add to a request",
     "validation": "what checking a request and the whole ASGI call cost",
     "kill": "kill -9 of the worker amid running streams",
     "fuzz": "generated and hand-made broken requests on every route",
     "mutations": "random sound and broken chat bodies against the embedded model",
+    "store_pages": "every list and every read by id, with a million runs in SQLite and PostgreSQL",
+    "transfers": "1 GB up and down through /files, beside the disk's own copying",
     "loadgen": "load any server on this machine and print what it did",
 }
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "bench"

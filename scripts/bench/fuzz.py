@@ -7,6 +7,7 @@ contract's own, under each of its prefixes.
 import argparse
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -37,7 +38,7 @@ COLUMNS = ("part", "requests", "2xx", "4xx", "5xx", "no reply", "hangs", "odd er
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One broken request. `is_api`: a refusal must be OpenAI's error object."""
+    """One broken request. `is_api`: a refusal must be an error object."""
 
     name: str
     data: bytes
@@ -108,6 +109,7 @@ def routes(contract: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         own = [server["url"].rstrip("/") for server in item.get("servers", ())]
         engine = ENCODER if path.endswith(ENCODER_PATHS) else WRITER
         filled = path.replace("{model}", WRITER).replace("{engine_id}", engine)
+        filled = re.sub(r"\{[a-z_]+\}", "none", filled)
         for prefix in own or everywhere:
             yield (prefix + filled) or "/", item
 
@@ -137,10 +139,15 @@ def shots(contract: dict[str, Any]) -> Iterator[Shot]:
         for wire in broken.wires(path) if path.startswith(WIRE_PREFIX) or path in WIRE_PATHS else ():
             yield Shot(f"{path}: {wire.name}", wire.data, wire.waits, False)
         operation = item.get("post")
-        if operation and operation["operationId"] not in seen:
+        if operation and takes_json(operation) and operation["operationId"] not in seen:
             seen.add(operation["operationId"])
             for name, body in broken.odd_fields(properties(contract, operation), _good(operation)):
                 yield Shot(f"POST {path}: {name}", broken.request("POST", path, body), False, True)
+
+
+def takes_json(operation: dict[str, Any]) -> bool:
+    """Whether an operation has a body, and not a form."""
+    return "application/json" in operation.get("requestBody", {}).get("content", {})
 
 
 def _good(operation: dict[str, Any]) -> dict[str, Any]:
@@ -196,11 +203,16 @@ def verdicts(shot: Shot, reply: Reply) -> Iterator[str]:
 
 
 def is_error_object(body: bytes) -> bool:
-    """True for OpenAI's error object with its four keys."""
+    """True for OpenAI's error object with its four keys, Anthropic's, and that of the runs API."""
     try:
-        error = json.loads(body)["error"]
+        whole = json.loads(body)
+        error = whole["error"]
     except (ValueError, KeyError, TypeError):
         return False
+    if isinstance(error, str):
+        return {"status", "message"} <= set(whole)
+    if whole.get("type") == "error":
+        return isinstance(error, dict) and {"message", "type"} <= set(error)
     return isinstance(error, dict) and set(error) == {"message", "type", "param", "code"}
 
 

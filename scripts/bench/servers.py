@@ -14,6 +14,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -57,8 +58,12 @@ def ours(
     *,
     ready_path: str = "/readyz",
     name: str = "llmatic",
+    environ: Mapping[str, str] | None = None,
 ) -> Generator[Server]:
-    """`llmatic serve` with these models (as in config.yaml), ready when `ready_path` answers 200."""
+    """`llmatic serve` with these models (as in config.yaml), ready when `ready_path` answers 200.
+
+    `environ`: more variables. It keeps what it stores in a folder of its own, unless they name one.
+    """
     port = free_port()
     config = cache / f"{name}-{port}.yaml"
     config.write_text(
@@ -66,8 +71,10 @@ def ours(
     )
     command = [llmatic_command(), "serve", "--config", str(config), "--host", HOST, "--port", str(port)]
     try:
-        with running(name, command, port, cache, ready_path) as server:
-            yield server
+        with TemporaryDirectory(prefix="data-", dir=cache) as data:
+            variables = {"LLMATIC_DATA_DIR": data} | dict(environ or {})
+            with running(name, command, port, cache, ready_path, variables) as server:
+                yield server
     finally:
         config.unlink(missing_ok=True)
 
