@@ -4,6 +4,7 @@ The only place that knows all parts. Owns the lifespan: the pool is opened when 
 closed when it stops. Event loop's thread.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -21,6 +22,7 @@ from llmatic.api.context import ApiContext
 from llmatic.api.errors import invalid_url
 from llmatic.api.gateway import RETRY_WHEN_DRAINING_S, Gateway
 from llmatic.api.guard import Guard
+from llmatic.api.operations import InProcess
 from llmatic.api.routes import build_routes
 from llmatic.api.status import StatusViews
 from llmatic.api.validation import Contract
@@ -30,9 +32,19 @@ from llmatic.core.metrics import Metrics
 from llmatic.core.ports import EnginePool
 from llmatic.engines.installed import served
 from llmatic.registry import Registry
+from llmatic.services.batches.service import Batches
 from llmatic.services.capabilities import KnownCapabilities
+from llmatic.services.exposure import has_tokens, may_be_open
 from llmatic.services.generation import RunningCalls
+from llmatic.services.ledger import Ledger
+from llmatic.services.limiter import Limiter
 from llmatic.services.media import MediaLoader
+from llmatic.services.metering import Metering
+from llmatic.services.recording import Recorder
+from llmatic.services.stored import Stored, open_stored
+from llmatic.services.tokens import Tokens
+from llmatic.services.usage import UsageCounter
+from llmatic.sources import cache_dir
 
 _log = structlog.get_logger("llmatic.app")
 
@@ -62,37 +74,60 @@ class Application(Starlette):
         self.calls.give_up(Unavailable("The server is shutting down.", retry_after_s=RETRY_WHEN_DRAINING_S))
 
 
-def create_app(settings: Settings, *, pool: EnginePool | None = None) -> Application:
-    """The application; `pool` is for tests and embedders, else model processes are started.
+def create_app(
+    settings: Settings, *, pool: EnginePool | None = None, stored: Stored | None = None
+) -> Application:
+    """The application; `pool` and `stored` are for tests and embedders.
 
-    Raises ConfigError.
+    Without them model processes are started and the configured database is opened. Both are closed when the
+    application stops. Raises ConfigError; Unavailable if the database cannot be used.
     """
     settings = without_missing(settings)
     metrics = Metrics()
+    if stored is None:
+        stored = open_stored(settings.store, settings.auth)
     if pool is None:
         pool = _process_pool(settings)
     registry = Registry(settings.models, started=int(time.time()))
+    limits = settings.limits
+    limiter = Limiter({"key": limits.keys, "token": limits.tokens, "anonymous": limits.anonymous})
+    ledger = Ledger(stored.database, limiter, UsageCounter())
     context = ApiContext(
         settings=settings.server,
         registry=registry,
         pool=pool,
-        contract=Contract.load(contract_path(), unknown_fields=settings.server.unknown_fields),
+        contract=Contract.load(
+            contract_path(), unknown_fields=settings.server.unknown_fields, copies=cache_dir()
+        ),
         metrics=metrics,
-        authenticator=Authenticator(settings.server.api_keys),
+        authenticator=Authenticator(
+            settings.server.api_keys,
+            stored.keys,
+            Tokens(settings.auth) if has_tokens(settings.auth) else None,
+            may_be_open=may_be_open(settings.server),
+        ),
         calls=RunningCalls(),
         capabilities=KnownCapabilities(registry),
         media=MediaLoader(settings.media),
+        stored=stored,
+        metering=Metering(registry, metrics, ledger),
+        batches=Batches(stored.database, stored.blobs, settings.batches),
+        recorder=Recorder(stored.database, settings.recording, metrics),
     )
     workers = tuple(spec.id for spec in settings.models.values() if spec.base is None)
     metrics.watch_engines(partial(_states, pool, workers))
     status = StatusViews(context)
-    app = Application(routes=build_routes(context, status), lifespan=_lifespan(pool))
+    app = Application(routes=build_routes(context, status), lifespan=_lifespan(context, pool, stored, ledger))
     app.router.redirect_slashes = False
     app.router.default = _unknown_path
     app.status = status
     app.calls = context.calls
     app.gateway = Gateway(
-        app.router, guard=Guard(settings.server), authenticator=context.authenticator, metrics=metrics
+        app.router,
+        guard=Guard(settings.server),
+        authenticator=context.authenticator,
+        metrics=metrics,
+        metering=context.metering,
     )
     # The gateway writes every error itself; Starlette's own layers would only cost time on each token.
     app.middleware_stack = app.gateway
@@ -128,14 +163,31 @@ def _states(pool: EnginePool, model_ids: tuple[str, ...]) -> dict[str, Mapping[s
     return {model_id: pool.state(model_id) for model_id in model_ids}
 
 
-def _lifespan(pool: EnginePool) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    context: ApiContext, pool: EnginePool, stored: Stored, ledger: Ledger
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        await pool.start()
+        await ledger.open()
+        try:
+            await pool.start()
+        except BaseException:
+            await ledger.close()
+            raise
+        stored.background.open()
+        sweeping = asyncio.create_task(stored.sweeper.run())
+        context.batches.start(InProcess(context))
+        context.recorder.open()
         try:
             yield
         finally:
+            sweeping.cancel()
+            await context.batches.close()
             await pool.close()
+            await stored.background.close()  # the last to count anything
+            await context.recorder.close()
+            await ledger.close()
+            await stored.close()
 
     return lifespan
 

@@ -1,13 +1,16 @@
 """Which models there are, and by which names.
 
-Owns the mapping from ids and aliases to specifications. Never loads a model and never looks at a file.
-Immutable after construction; any thread.
+Owns the mapping from ids and aliases to specifications, and who sees which of them. Never loads a model and
+never looks at a file. Its content is immutable after construction; event loop's thread.
 """
 
 from collections.abc import Mapping
 
 from llmatic.config import ModelSpec
 from llmatic.core.errors import ModelNotFound
+from llmatic.core.principal import Principal
+
+_MAX_VIEWS = 1024
 
 
 class Registry:
@@ -22,6 +25,24 @@ class Registry:
             for alias in spec.aliases:
                 self._names.setdefault(alias, spec)
         self._specs = tuple(models.values())
+        self._views: dict[frozenset[str], Registry] = {}
+
+    def seen_by(self, principal: Principal) -> "Registry":
+        """The models that the principal may use: those of which it was given the id or an alias.
+
+        To whoever has only this registry, the others do not exist.
+        """
+        names = principal.models
+        if names is None:
+            return self
+        view = self._views.get(names)
+        if view is None:
+            models = {spec.id: spec for spec in self._specs if principal.may_use(spec.id, *spec.aliases)}
+            view = Registry(models, started=self.started)
+            if len(self._views) >= _MAX_VIEWS:
+                self._views.clear()
+            self._views[names] = view
+        return view
 
     def resolve(self, name: str) -> ModelSpec:
         """The model that `name`, an id or an alias, means. Raises ModelNotFound."""

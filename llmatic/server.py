@@ -7,12 +7,14 @@ Never imports an engine. Main thread.
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import os
 import socket
 import sys
 from types import FrameType
+from typing import TextIO, cast
 
 import structlog
 import uvicorn
@@ -23,6 +25,8 @@ from llmatic.core.errors import ConfigError
 from llmatic.core.priority import nice_this_thread
 from llmatic.registry import Registry
 from llmatic.services.capabilities import KnownCapabilities
+from llmatic.services.exposure import require_keys
+from llmatic.services.stored import data_dir, open_stored
 from llmatic.web.index import curl_line
 
 _POLL_S = 0.05
@@ -72,13 +76,21 @@ class DrainingServer(uvicorn.Server):
 
 
 def run(settings: Settings) -> None:
-    """Serve until a signal ends it. Raises ConfigError if the address cannot be had."""
+    """Serve until a signal ends it.
+
+    Raises ConfigError if the address cannot be had, or if others can reach it and there is no key.
+    """
     configure_logging(settings.server.log_level)
+    stored = open_stored(settings.store, settings.auth)
+    if settings.auth.secret is None and (settings.store.url or "").startswith("postgresql"):
+        _log.warning("auth_secret_not_set", why="keys that are made here open nothing on other servers")
+    needs_key = require_keys(settings, stored.keys)
+    _log.info("store opened", folder=str(settings.store.folder or data_dir(os.environ)))
     listener = listen(settings.server.host, settings.server.port)
     settings = without_missing(settings)
-    app = create_app(settings)
+    app = create_app(settings, stored=stored)
     server = build_server(settings, app)
-    announce(settings, listener)
+    announce(settings, listener, needs_key=needs_key)
     server.run(sockets=[listener])
     if not server.started:
         raise ConfigError("The server could not start; the log says why.")
@@ -136,27 +148,44 @@ def configure_logging(level: str) -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Lossy(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, format="%(message)s")
 
 
-def announce(settings: Settings, listener: socket.socket) -> None:
+class _Lossy:
+    """A stream that drops what cannot be written: when whoever read the log is gone, or the disk is full, no
+    request and no shutdown may end for want of a line.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+
+def announce(settings: Settings, listener: socket.socket, *, needs_key: bool) -> None:
     """Print the address and one command to try; warn if strangers can reach it."""
     host, port = listener.getsockname()[:2]
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     base_url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
-    needs_key = bool(settings.server.api_keys)
     print(f"llmatic serves {', '.join(settings.models) or 'no models'} at {base_url}/v1 (pid {os.getpid()})")
-    example = KnownCapabilities(Registry(settings.models, started=0)).example()
+    registry = Registry(settings.models, started=0)
+    example = KnownCapabilities(registry).example(registry.specs())
     if example is not None:
         curl = curl_line(base_url, example[0], embeds=example[1] == "embed", needs_key=needs_key)
         print(f"Try it:\n\n    {curl}\n", flush=True)
     if not needs_key and not ipaddress.ip_address(host).is_loopback:
         print(
             "WARNING: the server is reachable from other machines and asks for no key. "
-            "Set `server.api_keys`, or bind to 127.0.0.1.",
+            "Make one with `llmatic keys create`, or listen on 127.0.0.1.",
             file=sys.stderr,
             flush=True,
         )

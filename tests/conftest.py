@@ -1,8 +1,11 @@
 """Fixtures for every test: the event loop's kind, a quiet log, a pool without processes."""
 
+from collections.abc import Iterator
+
 import pytest
 import structlog
 
+from scripts.postgres import BINARIES, Postgres, own_postgres
 from tests.fakes import FakePool
 
 
@@ -16,6 +19,23 @@ def anyio_backend() -> str:
 def quiet_log() -> None:
     """Events are asserted where they matter, never printed."""
     structlog.configure(processors=[lambda *_: (_ for _ in ()).throw(structlog.DropEvent)])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Servers of the tests keep nothing where the user's own server does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMATIC_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A server of our own, reached by a socket only."""
+    if not BINARIES:
+        pytest.skip("PostgreSQL is not installed: scripts/postgres.sh installs Debian's package")
+    with own_postgres({"fsync": "off"}) as server:
+        yield server
 
 
 @pytest.fixture

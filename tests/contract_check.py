@@ -3,6 +3,7 @@
 Whole replies go through openapi-core, events of a stream through the component schema of their chunk.
 """
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, Literal
@@ -36,7 +37,7 @@ def _openapi() -> OpenAPI:
 
 
 @cache
-def _component(name: str) -> jsonschema_rs.Draft202012Validator:
+def component(name: str) -> jsonschema_rs.Draft202012Validator:
     schema = {"$ref": f"#/components/schemas/{name}", "components": document()["components"]}
     return jsonschema_rs.Draft202012Validator(schema)
 
@@ -58,7 +59,7 @@ def assert_response_matches(
 
 def assert_chunk_matches(kind: Literal["chat", "completion", "error"], chunk: dict[str, Any]) -> None:
     """One event of a stream, already parsed, is one that the contract describes."""
-    _component(CHUNKS[kind]).validate(chunk)
+    component(CHUNKS[kind]).validate(chunk)
 
 
 def assert_stream_matches(kind: Literal["chat", "completion"], body: bytes) -> list[dict[str, Any]]:
@@ -77,7 +78,7 @@ def operations() -> Iterator[tuple[str, str, list[str], dict[str, Any]]]:
     for path, item in document()["paths"].items():
         servers = [server["url"].rstrip("/") for server in item.get("servers", document()["servers"])]
         for method, operation in item.items():
-            if method in ("get", "post"):
+            if method in ("get", "post", "put", "patch", "delete"):
                 yield path, method.upper(), servers, operation
 
 
@@ -87,6 +88,5 @@ def _place(operation_id: str) -> tuple[str, str]:
         for method, operation in item.items():
             if isinstance(operation, dict) and operation.get("operationId") == operation_id:
                 server = item.get("servers", document()["servers"])[0]["url"].rstrip("/")
-                filled = path.replace("{model}", "m").replace("{engine_id}", "m")
-                return method, server + filled
+                return method, server + re.sub(r"\{[a-z_]+\}", "m", path)
     raise KeyError(operation_id)

@@ -4,6 +4,7 @@ import pytest
 
 from llmatic.config import ModelSpec
 from llmatic.core.errors import ModelNotFound
+from llmatic.core.principal import EVERYBODY, NOBODY, Principal
 from llmatic.registry import Registry
 
 ONE = ModelSpec(id="org/one", source="x", aliases=("gpt-4o", "uno"))
@@ -39,3 +40,29 @@ def test_listing(registry: Registry) -> None:
     assert registry.specs() == (ONE, TWO)
     assert registry.names() == (("org/one", ONE), ("two", TWO), ("gpt-4o", ONE), ("uno", ONE))
     assert registry.started == 7
+
+
+@pytest.mark.parametrize(
+    ("models", "seen"),
+    [
+        ({"uno"}, [ONE]),
+        ({"org/one", "two"}, [ONE, TWO]),
+        ({"two", "none"}, [TWO]),
+        ({"none"}, []),
+        (set(), []),
+    ],
+)
+def test_who_has_only_some_models_knows_no_others(
+    registry: Registry, models: set[str], seen: list[ModelSpec]
+) -> None:
+    view = registry.seen_by(Principal("k", "k", models=frozenset(models)))
+    assert list(view.specs()) == seen
+    assert view.started == registry.started
+    for name, spec in registry.names():
+        assert view.knows(name) is (spec in seen)
+    assert registry.seen_by(Principal("other", "o", models=frozenset(models))) is view
+
+
+def test_who_has_all_models_sees_the_registry_itself(registry: Registry) -> None:
+    assert registry.seen_by(EVERYBODY) is registry
+    assert registry.seen_by(NOBODY).specs() == ()

@@ -10,12 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
-from llmatic.config import ModelSpec, ServerSettings, Settings
+from llmatic.config import AuthSettings, ModelSpec, ServerSettings, Settings, StoreSettings
 from llmatic.core.errors import ConfigError
 from llmatic.server import announce, listen
+from llmatic.services.stored import open_stored
 
 WAIT_S = 30.0
 PROGRAM = """
@@ -26,7 +28,10 @@ delay_s, drain_timeout_s = map(float, sys.argv[1:])
 spec = ModelSpec(id="m", source="none", engine="fake", options={"token_delay_s": delay_s})
 run(Settings(server=ServerSettings(port=0, drain_timeout_s=drain_timeout_s), models={"m": spec}))
 """
-HEAVY = ("llama_cpp", "torch", "numpy", "openapi_core", "huggingface_hub", "jinja2", "typer")
+HEAVY = (
+    *("llama_cpp", "torch", "numpy", "openapi_core", "huggingface_hub", "jinja2", "typer", "alembic", "mako"),
+    *("jwt", "cryptography", "re2", "boto3", "psycopg", "sqlalchemy.orm"),
+)
 
 
 @contextmanager
@@ -96,7 +101,7 @@ def test_drain_ends_in_time_and_at_a_second_signal(drain_timeout_s: float, n_sig
         assert process.wait(WAIT_S) == 0
 
 
-def test_server_process_stays_light() -> None:
+def test_server_process_stays_light(tmp_path: Path) -> None:
     program = (
         "import sys, llmatic.server\n"
         "from llmatic.config import ModelSpec, Settings\n"
@@ -104,8 +109,22 @@ def test_server_process_stays_light() -> None:
         "llmatic.server.create_app(Settings(models={'m': spec}))\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    environ = os.environ | {"LLMATIC_DATA_DIR": str(tmp_path)}
+    # The first start makes the tables, with libraries that no later one needs.
+    open_stored(StoreSettings(), AuthSettings(), environ).database.close_now()
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_log_says_where_things_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LLMATIC_DATA_DIR", str(tmp_path))
+    with running() as process:
+        port_of(process)
+        process.send_signal(signal.SIGTERM)
+        _, words = process.communicate(timeout=WAIT_S)
+    events = {line["event"]: line for line in map(json.loads, words.splitlines())}
+    assert events["store opened"]["folder"] == str(tmp_path)
 
 
 def test_taken_port_is_a_sentence() -> None:
@@ -131,7 +150,7 @@ def test_the_announced_example_is_one_that_the_model_serves(capsys: pytest.Captu
     paths = []
     for specs in ([encoder, writer], [ranker, encoder], [ranker]):
         with listen("127.0.0.1", 0) as listener:
-            announce(Settings(models={spec.id: spec for spec in specs}), listener)
+            announce(Settings(models={spec.id: spec for spec in specs}), listener, needs_key=False)
         lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines() if "curl" in line]
         paths.append([(words[1].partition("/v1/")[2], json.loads(words[-1])["model"]) for words in lines])
     assert paths == [[("chat/completions", "w")], [("embeddings", "e")], []]
@@ -149,7 +168,7 @@ def test_announcement(
         models={"it's": ModelSpec(id="it's", source="none")},
     )
     with listen(host, 0) as listener:
-        announce(settings, listener)
+        announce(settings, listener, needs_key=bool(keys))
         port = listener.getsockname()[1]
     said = capsys.readouterr()
     assert ("WARNING" in said.err) is is_warned
@@ -158,3 +177,22 @@ def test_announcement(
     assert words[1] == f"http://127.0.0.1:{port}/v1/chat/completions"
     assert json.loads(words[words.index("-d") + 1])["model"] == "it's"
     assert ("Authorization: Bearer YOUR_KEY" in words) is bool(keys)
+
+
+def test_a_server_for_others_without_a_key_does_not_start(tmp_path: Path) -> None:
+    program = (
+        "from llmatic.config import *\n"
+        "from llmatic.core.errors import ConfigError\n"
+        "from llmatic.server import run\n"
+        "spec = ModelSpec(id='m', source='none', engine='fake', preload=True)\n"
+        f"store = StoreSettings(folder={str(tmp_path)!r})\n"
+        "try:\n"
+        "    run(Settings(server=ServerSettings(host='0.0.0.0', port=0), models={'m': spec}, store=store))\n"
+        "except ConfigError as error:\n"
+        "    print(error.message)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.startswith("The server would be open to everybody who can reach 0.0.0.0")
+    assert done.stderr == ""

@@ -11,7 +11,14 @@ from llmatic.api.abilities import require_writer
 from llmatic.api.context import ApiContext
 from llmatic.api.ids import object_id
 from llmatic.api.replies import Answer
-from llmatic.api.search_parts import DEFAULT_MAX_FOUND, given_texts, search, search_reply
+from llmatic.api.search_parts import (
+    DEFAULT_MAX_FOUND,
+    Texts,
+    from_file,
+    search,
+    search_reply,
+    texts_of_file,
+)
 from llmatic.config import ModelSpec
 from llmatic.core.types import GenerationRequest, TextPrompt
 from llmatic.services.answer_prompt import MARKS, answer_prompt, read_answer
@@ -27,9 +34,16 @@ async def serve_answers(context: ApiContext, body: Body, caller: Caller) -> Answ
     spec = context.registry.resolve(body["model"])
     await require_writer(context, spec)
     request = _request(body, spec, caller)
-    documents: list[str] = given_texts(body, "documents")
+    max_rerank: int = body.get("max_rerank", DEFAULT_MAX_FOUND)
+    if from_file(body, "documents"):
+        given = await texts_of_file(
+            context, body, caller, purpose="answers", query=body["question"], count=max_rerank
+        )
+    else:
+        given = Texts(body["documents"], range(len(body["documents"])))
+    documents = given.texts
     found = await search(context, body, caller, documents, query_param="question", param="documents")
-    best = found.ranking.best(body.get("max_rerank", DEFAULT_MAX_FOUND))
+    best = found.ranking.best(max_rerank)
     info = await context.pool.loaded(spec.id)
 
     def request_with(chosen: tuple[int, ...]) -> GenerationRequest:
@@ -43,14 +57,16 @@ async def serve_answers(context: ApiContext, body: Body, caller: Caller) -> Answ
         [index for index in best if documents[index].strip()],
         [len(document) for document in documents],
         info.n_context,
+        caller.meter.reporter("completions", spec.id),
     )
     parts = {
         "object": "answer",
         "search_model": found.model,
         "answers": [read_answer(choice.text) for choice in fitted.choices],
-        "selected_documents": [found.entry(index, documents[index]) for index in fitted.chosen],
+        "selected_documents": [given.entry(body, index, found) for index in fitted.chosen],
+        **given.file_part(body),
     }
-    return search_reply(context, body, spec, info, request.id, fitted, parts)
+    return search_reply(body, spec, info, request.id, fitted, parts)
 
 
 def _request(body: Body, spec: ModelSpec, caller: Caller) -> GenerationRequest:

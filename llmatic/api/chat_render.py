@@ -14,6 +14,7 @@ import orjson
 from llmatic.api.chat_calls import call_deltas, whole_calls
 from llmatic.api.chat_tools import PLAIN, CallStyle
 from llmatic.api.logprobs import chat_logprobs
+from llmatic.api.sse import DataChunks
 from llmatic.core.types import Delta, Usage
 from llmatic.services.choices import Choice
 
@@ -71,7 +72,7 @@ class ChatReply:
         return rendered
 
 
-class ChatChunks:
+class ChatChunks(DataChunks):
     """The server-sent events of one streamed reply.
 
     `usage_on_all`: every chunk carries the usage so far (`continuous_usage_stats`); otherwise it is null

@@ -10,6 +10,7 @@ import orjson
 
 from llmatic.api.chat_render import DONE, padding
 from llmatic.api.logprobs import OffsetCounter, completion_logprobs
+from llmatic.api.sse import DataChunks
 from llmatic.core.types import Delta, Usage
 from llmatic.services.choices import Choice
 
@@ -61,7 +62,7 @@ class CompletionReply:
         }
 
 
-class CompletionChunks:
+class CompletionChunks(DataChunks):
     """The server-sent events of one streamed reply; options as in `ChatChunks`."""
 
     def __init__(

@@ -29,12 +29,10 @@ async def serve_edits(context: ApiContext, body: Body, caller: Caller) -> Answer
     info = await context.pool.loaded(spec.id)
     request = _request(body, spec, caller, is_chat=info.has_chat_template)
     try:
-        choices, usage = await answers(partial(context.pool.generate, spec.id), [request])
+        spent = caller.meter.reporter("completions", spec.id)
+        choices, usage = await answers(partial(context.pool.generate, spec.id), [request], spent)
     except InvalidRequest as error:
         raise _reworded(error) from None
-    context.metrics.model(spec.id).count_tokens(
-        prompt=usage.n_prompt_tokens, cached=usage.n_cached_tokens, completion=usage.n_completion_tokens
-    )
     reply = {
         "object": "edit",
         "created": now(),

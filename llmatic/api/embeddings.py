@@ -21,8 +21,8 @@ async def serve_embeddings(context: ApiContext, body: dict[str, Any], caller: Ca
     spec = context.registry.resolve(body["model"])
     await require_encoder(context, spec, "embed")
     request = embed_request(body, object_id("embd"), caller)
-    rows = await encode_rows(partial(context.pool.encode, spec.id), request)
-    context.metrics.model(spec.id).count_tokens(prompt=rows.n_prompt_tokens, cached=0, completion=0)
+    spent = caller.meter.reporter("embeddings", spec.id)
+    rows = await encode_rows(partial(context.pool.encode, spec.id), request, spent)
     pieces = await _pieces(rows, is_base64=body.get("encoding_format") == "base64")
     tier = service_tier(body) if "service_tier" in body else None
     return model_answer(whole(pieces, spec.id, rows.n_prompt_tokens, tier), spec.id)

@@ -7,7 +7,18 @@ import math
 
 import orjson
 
-from llmatic.core.errors import LlmaticError, MethodNotAllowed, NotFound, Unavailable
+from llmatic.core.errors import (
+    Forbidden,
+    InvalidRequest,
+    LlmaticError,
+    MethodNotAllowed,
+    NotFound,
+    QueueFull,
+    QuotaExceeded,
+    RateLimited,
+    TokensLimited,
+    Unavailable,
+)
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -24,6 +35,16 @@ class WrongMethod(MethodNotAllowed):
     def __init__(self, message: str, *, allow: str, code: str | None = None) -> None:
         super().__init__(message, code=code)
         self.allow = allow
+
+
+class UnsatisfiableRange(InvalidRequest):
+    """Bytes are wanted that the object, which has `size` of them, does not have."""
+
+    status = 416
+
+    def __init__(self, message: str, *, size: int) -> None:
+        super().__init__(message)
+        self.size = size
 
 
 def error_object(error: LlmaticError) -> dict[str, dict[str, str | None]]:
@@ -48,11 +69,18 @@ def error_headers(error: LlmaticError) -> Headers:
     headers: Headers = []
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
+        if isinstance(error, RateLimited) and not isinstance(error, QueueFull):
+            headers.append((b"retry-after-ms", b"%d" % math.ceil(error.retry_after_s * 1000)))
+    elif isinstance(error, TokensLimited | QuotaExceeded):
+        # Too large, or used up for today: official clients would repeat it twice for nothing.
+        headers.append((b"x-should-retry", b"false"))
     elif error.status >= 500 and not isinstance(error, Unavailable):
         # Official clients repeat every 5xx twice; a fault of ours is not cured by that.
         headers.append((b"x-should-retry", b"false"))
     if isinstance(error, WrongMethod):
         headers.append((b"allow", error.allow.encode("ascii")))
+    if isinstance(error, UnsatisfiableRange):
+        headers.append((b"content-range", b"bytes */%d" % error.size))
     if error.status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="llmatic"'))
     if error.status == 413:
@@ -68,6 +96,14 @@ def server_fault() -> LlmaticError:
 def invalid_url(method: str, path: str) -> NotFound:
     """OpenAI's words for a path that does not exist."""
     return NotFound(f"Invalid URL ({method} {path})")
+
+
+def missing_scope(scope: str) -> Forbidden:
+    """OpenAI's words for a key that may not do this."""
+    return Forbidden(
+        f"You have insufficient permissions for this operation. Missing scopes: {scope}. "
+        "Check that the API key or token that you use has the necessary scopes."
+    )
 
 
 def wrong_method(method: str, path: str, allow: tuple[str, ...]) -> WrongMethod:

@@ -6,7 +6,8 @@ is theirs. Streamed or not, the same events are consumed. Event loop's thread.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,11 +16,12 @@ from starlette.types import Receive, Scope, Send
 from llmatic.api.abilities import require_writer
 from llmatic.api.chat_media import with_media
 from llmatic.api.context import ApiContext
-from llmatic.api.endpoint import caller_of, checked_body
+from llmatic.api.endpoint import caller_of, checked_body, principal_of
 from llmatic.api.errors import Headers
 from llmatic.api.ids import object_id
 from llmatic.api.replies import model_headers, send_bytes
 from llmatic.api.sse import Chunks, EventStream, watch
+from llmatic.api.taping import open_generation
 from llmatic.config import ModelSpec
 from llmatic.core.errors import InvalidRequest
 from llmatic.core.types import GenerationRequest, Usage
@@ -62,6 +64,14 @@ class Call:
     stream: StreamOptions | None
     reworded: Callable[[InvalidRequest], InvalidRequest] | None = None
 
+    @contextmanager
+    def rewording(self) -> Iterator[None]:
+        """Within it, what is refused is refused by the names that the client sent."""
+        try:
+            yield
+        except InvalidRequest as error:
+            raise error if self.reworded is None else self.reworded(error) from None
+
 
 # body, model, reply id, caller → call
 Parse = Callable[[dict[str, Any], ModelSpec, str, Caller], Call]
@@ -84,29 +94,36 @@ class GenerateEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Raises LlmaticError for all that goes wrong before the first byte."""
-        loop = asyncio.get_running_loop()
-        started_s = loop.time()
-        context = self._context
+        started_s = asyncio.get_running_loop().time()
+        context = self._context.seen_by(principal_of(scope))
         body = await checked_body(context, self._operation_id, scope, receive, owns_user=self._owns_user)
+        caller = caller_of(context, scope)
+        with caller.meter.admitted(body):
+            await self._serve(context, body, caller, receive, send, started_s)
+
+    async def _serve(
+        self,
+        context: ApiContext,
+        body: dict[str, Any],
+        caller: Caller,
+        receive: Receive,
+        send: Send,
+        started_s: float,
+    ) -> None:
         spec = context.registry.resolve(body["model"])
         await require_writer(context, spec)
-        call = self._parse(body, spec, object_id(self._id_prefix), caller_of(context, scope))
-        requests = await with_media(call.requests, context.media, context.pool.info(spec.id))
-        generation = Generation(lambda request: context.pool.generate(spec.id, request), requests)
-        watcher = loop.create_task(watch(receive, generation))
+        call = self._parse(body, spec, object_id(self._id_prefix), caller)
+        with call.rewording():
+            requests = await with_media(call.requests, context.media, context.pool.info(spec.id))
+        generation = open_generation(context, self._id_prefix, body, call, spec, caller, requests)
+        watcher = asyncio.get_running_loop().create_task(watch(receive, generation))
         try:
-            with context.calls.admit(generation):
+            with context.calls.admit(generation), call.rewording():
                 async with generation:
                     await self._answer(send, generation, call, spec, started_s)
-        except InvalidRequest as error:
-            raise error if call.reworded is None else call.reworded(error) from None
         finally:
             watcher.cancel()
-            context.metrics.model(spec.id).count_tokens(
-                prompt=generation.n_prompt_tokens,
-                cached=generation.n_cached_tokens,
-                completion=generation.n_completion_tokens,
-            )
+            caller.meter.count_generation(spec.id, generation)
 
     async def _answer(
         self, send: Send, generation: Generation, call: Call, spec: ModelSpec, started_s: float
@@ -131,11 +148,15 @@ class GenerateEndpoint:
     async def _send_whole(
         self, send: Send, generation: Generation, call: Call, fingerprint: str | None, headers: Headers
     ) -> None:
-        folding = Folding(len(call.requests), call.n_generated, call.n_returned)
-        while (events := await generation.batch()) is not None:
-            folding.add(events)
-        body = call.reply(fingerprint).whole(folding.choices(), folding.usage())
-        await send_bytes(send, body, headers=headers)
+        await send_bytes(send, await whole_reply(generation, call, fingerprint), headers=headers)
+
+
+async def whole_reply(generation: Generation, call: Call, fingerprint: str | None) -> bytes:
+    """The body of a reply that is not streamed. Raises what the generation raises."""
+    folding = Folding(len(call.requests), call.n_generated, call.n_returned)
+    while (events := await generation.batch()) is not None:
+        folding.add(events)
+    return call.reply(fingerprint).whole(folding.choices(), folding.usage())
 
 
 def stream_options(body: dict[str, Any]) -> StreamOptions | None:

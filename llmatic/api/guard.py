@@ -13,7 +13,11 @@ from llmatic.config import ServerSettings
 from llmatic.core.errors import Forbidden
 
 _MAX_REMEMBERED = 1024
-_EXPOSED = b"x-request-id, openai-processing-ms, openai-model, openai-version, retry-after"
+_EXPOSED = (
+    b"x-request-id, openai-processing-ms, openai-model, openai-version, retry-after, retry-after-ms, "
+    b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+    b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens"
+)
 
 
 class Guard:
@@ -83,7 +87,7 @@ def preflight_headers(origin: bytes, wanted_headers: bytes | None) -> list[tuple
     """Headers of the answer to a CORS preflight from an allowed origin."""
     return [
         (b"access-control-allow-origin", origin),
-        (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+        (b"access-control-allow-methods", b"GET, POST, PUT, DELETE, OPTIONS"),
         (b"access-control-allow-headers", wanted_headers or b"authorization, content-type"),
         (b"access-control-max-age", b"600"),
         (b"vary", b"Origin, Access-Control-Request-Headers"),

@@ -12,10 +12,16 @@ def request_id() -> str:
 
 
 def object_id(prefix: str) -> str:
-    """The prefix, a hyphen and 29 letters and digits."""
-    return f"{prefix}-{os.urandom(29).translate(_TO_BASE62).decode('ascii')}"
+    """The prefix, a hyphen if it has no end of its own, and 29 letters and digits."""
+    start = prefix if prefix.endswith("_") else f"{prefix}-"
+    return start + os.urandom(29).translate(_TO_BASE62).decode("ascii")
 
 
 def call_id() -> str:
     """`call_` and 24 letters and digits."""
     return "call_" + os.urandom(24).translate(_TO_BASE62).decode("ascii")
+
+
+def tool_use_id() -> str:
+    """`toolu_` and 24 letters and digits, the name of a call in Anthropic's API."""
+    return "toolu_" + os.urandom(24).translate(_TO_BASE62).decode("ascii")

@@ -29,7 +29,7 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
     """
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value[:20]) > max_bytes:
-            raise _too_large(max_bytes)
+            raise body_too_large(max_bytes)
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -39,7 +39,7 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > max_bytes:
-            raise _too_large(max_bytes)
+            raise body_too_large(max_bytes)
         chunks.append(chunk)
         if not message.get("more_body", False):
             return b"".join(chunks)
@@ -59,9 +59,15 @@ def parse_json(raw: bytes, *, max_depth: int) -> dict[str, Any]:
     if type(body) is not dict:
         raise _unparsable(f"The body must be an object, but it is {_NAMES.get(type(body), 'null')}.")
     # Every level needs an opening bracket, so few brackets spare the walk.
-    if raw.count(b"{") + raw.count(b"[") > max_depth and _is_deeper(body, max_depth):
-        raise _unparsable(f"The body is nested more than {max_depth} levels deep.")
+    if raw.count(b"{") + raw.count(b"[") > max_depth:
+        check_depth(body, max_depth)
     return body
+
+
+def check_depth(body: dict[str, Any], max_depth: int) -> None:
+    """Raises InvalidRequest if a body is nested more than so many levels deep, itself included."""
+    if _is_deeper(body, max_depth):
+        raise _unparsable(f"The body is nested more than {max_depth} levels deep.")
 
 
 def _is_deeper(body: dict[str, Any], max_depth: int) -> bool:
@@ -101,5 +107,6 @@ def _unparsable(detail: str) -> InvalidRequest:
     return InvalidRequest(_COULD_NOT_PARSE.format(detail=detail))
 
 
-def _too_large(max_bytes: int) -> PayloadTooLarge:
+def body_too_large(max_bytes: int) -> PayloadTooLarge:
+    """The refusal of a body over that size."""
     return PayloadTooLarge(f"The body of the request is larger than the {max_bytes} bytes that are accepted.")

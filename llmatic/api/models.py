@@ -12,7 +12,10 @@ from typing import Any
 import orjson
 from starlette.types import Scope
 
+from llmatic.api.endpoint import principal_of
 from llmatic.api.errors import invalid_url
+from llmatic.api.families import ANTHROPIC
+from llmatic.api.model_infos import model_info, model_page
 from llmatic.api.replies import Answer
 from llmatic.config import ModelSpec
 from llmatic.core.ports import EnginePool
@@ -30,32 +33,43 @@ class ModelViews:
         self._pool = pool
         self._known = known
 
-    async def list_models(self, _scope: Scope) -> Answer:
-        """All models under all their names."""
-        found = {spec.id: await self._capabilities(spec) for spec in self._registry.specs()}
-        data = [
-            model_object(name, spec, self._registry.started, found[spec.id])
-            for name, spec in self._registry.names()
-        ]
+    async def list_models(self, scope: Scope) -> Answer:
+        """All models that the caller may use, under all their names."""
+        registry = self._seen(scope)
+        found = {spec.id: await self._capabilities(spec) for spec in registry.specs()}
+        if scope["llmatic.family"] is ANTHROPIC:
+            infos = [
+                model_info(name, spec.id, registry.started, found[spec.id])
+                for name, spec in registry.names()
+                if found[spec.id].chat is not False
+            ]
+            return Answer(orjson.dumps(model_page(infos, scope.get("query_string", b""))))
+        data = [model_object(name, spec, registry.started, found[spec.id]) for name, spec in registry.names()]
         return Answer(orjson.dumps({"object": "list", "data": data}))
 
     async def retrieve_model(self, scope: Scope) -> Answer:
         """One model. Raises ModelNotFound."""
         name = _name_in(scope, "model")
-        spec = self._registry.resolve(name)
+        spec = self._seen(scope).resolve(name)
         found = await self._capabilities(spec)
+        if scope["llmatic.family"] is ANTHROPIC:
+            return Answer(orjson.dumps(model_info(name, spec.id, self._registry.started, found)))
         return Answer(orjson.dumps(model_object(name, spec, self._registry.started, found)))
 
-    def list_engines(self, _scope: Scope) -> Answer:
+    def list_engines(self, scope: Scope) -> Answer:
         """The same models in their older form."""
-        data = [engine_object(name, self._registry.started) for name, _ in self._registry.names()]
+        registry = self._seen(scope)
+        data = [engine_object(name, registry.started) for name, _ in registry.names()]
         return Answer(orjson.dumps({"object": "list", "data": data}))
 
     def retrieve_engine(self, scope: Scope) -> Answer:
         """One model in its older form. Raises ModelNotFound."""
         name = _name_in(scope, "engine_id")
-        self._registry.resolve(name)
+        self._seen(scope).resolve(name)
         return Answer(orjson.dumps(engine_object(name, self._registry.started)))
+
+    def _seen(self, scope: Scope) -> Registry:
+        return self._registry.seen_by(principal_of(scope))
 
     async def _capabilities(self, spec: ModelSpec) -> Capabilities:
         info = self._pool.info(spec.id)

@@ -24,10 +24,6 @@ async def serve_moderation(context: ApiContext, body: dict[str, Any], caller: Ca
     spec = moderator(context.registry, name)
     reply_id = object_id("modr")
     judged = await Moderation(context.pool, context.media, spec, caller, reply_id).judge(body["input"])
-    usage = judged.usage
-    context.metrics.model(spec.id).count_tokens(
-        prompt=usage.n_prompt_tokens, cached=usage.n_cached_tokens, completion=usage.n_completion_tokens
-    )
     render = legacy_result if name.startswith(LEGACY_NAMES) else result
     reply = {"id": reply_id, "model": spec.id, "results": [render(item) for item in judged.results]}
     return model_answer(orjson.dumps(reply), spec.id)

@@ -38,7 +38,6 @@ async def serve_rerank(context: ApiContext, body: dict[str, Any], caller: Caller
         too_long=await _too_long(context, spec, body),
         priority=priority(body),
     )
-    context.metrics.model(spec.id).count_tokens(prompt=ranking.n_prompt_tokens, cached=0, completion=0)
     reply = _texts_reply(body, ranking) if field == "texts" else _reply(body, ranking, reply_id, spec.id)
     return model_answer(orjson.dumps(reply), spec.id)
 

@@ -114,7 +114,8 @@ class Explainer:
         if flat.get("additionalProperties") is not False:
             return None
         unknown = sorted(value.keys() - flat["properties"].keys())
-        return words.unknown_fields(unknown, path) if unknown else None
+        is_newer = "x-llmatic-newer-words" in flat
+        return words.unknown_fields(unknown, path, is_newer=is_newer) if unknown else None
 
     def _properties(self, flat: Schema, value: Schema, path: Path) -> InvalidRequest | None:
         for name, field in flat.get("properties", {}).items():
@@ -150,6 +151,9 @@ class Explainer:
         name, kinds = flat["discriminator"]["propertyName"], tuple(flat["discriminator"]["mapping"])
         if not isinstance(value, dict):
             return words.wrong_type("an object", value, path)
+        if _implied_kind(flat, value) is not None:
+            chosen = self._chosen(flat, value)
+            return None if chosen is None else self._fields(chosen, value, path)
         if name not in value:
             return words.absent({}, (*path, name))
         if not isinstance(value[name], str):
@@ -167,6 +171,7 @@ class Explainer:
         if "discriminator" not in flat:
             return flat
         kind = value.get(flat["discriminator"]["propertyName"]) if isinstance(value, dict) else None
+        kind = kind or _implied_kind(flat, value)
         target = flat["discriminator"]["mapping"].get(kind) if isinstance(kind, str) else None
         return None if target is None else self.flatten({"$ref": target})
 
@@ -221,6 +226,8 @@ def _refusal(
     flat: Schema, types: Sequence[str], value: Any, path: Path, siblings: Schema
 ) -> InvalidRequest | None:
     """The reason that the document gives for not serving a field, or this value of it."""
+    if value is None:
+        return None
     if types == ["null"]:
         if flat.get("x-llmatic-needs", path[-1]) not in siblings:
             return words.needs(path, flat["x-llmatic-needs"])
@@ -228,6 +235,14 @@ def _refusal(
     if any(type(value) is type(item) and value == item for item in flat["x-llmatic-refused-values"]):
         return words.refused_value(value, path, flat["x-llmatic-refused"])
     return None
+
+
+def _implied_kind(flat: Schema, value: Any) -> str | None:
+    """The kind of an object that does not say it, but has a field that only one kind has."""
+    if not isinstance(value, dict) or value.get(flat["discriminator"]["propertyName"]) is not None:
+        return None
+    implied = flat.get("x-llmatic-implied-kinds", {})
+    return next((kind for field, kind in implied.items() if field in value), None)
 
 
 def _holds_objects(flat: Schema) -> bool:

@@ -22,6 +22,7 @@ _NOUNS: dict[type, str] = {
     list: "an array",
     dict: "an object",
     type(None): "null",
+    bytes: "a file",
 }
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -109,9 +110,12 @@ def needs(path: Path, other: str) -> InvalidRequest:
     )
 
 
-def unknown_fields(names: Sequence[str], path: Path) -> InvalidRequest:
-    """Fields that the schema does not know; deeper than the top level only the first is named."""
-    if path:
+def unknown_fields(names: Sequence[str], path: Path, *, is_newer: bool = False) -> InvalidRequest:
+    """Fields that the schema does not know.
+
+    Deeper than the top level, and for OpenAI's newer operations, only the first is named.
+    """
+    if path or is_newer:
         return _error("Unknown parameter: '{}'.", (*path, names[0]), "unknown_parameter")
     plural = "s" if len(names) > 1 else ""
     return InvalidRequest(f"Unrecognized request argument{plural} supplied: {shown(', '.join(names))}")

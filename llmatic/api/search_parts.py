@@ -4,8 +4,8 @@ Owns their fields about the search and the completion: which model searches, wha
 holds, how what was found is shown. Event loop's thread.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -18,6 +18,7 @@ from llmatic.api.replies import Answer, model_answer
 from llmatic.config import ModelSpec
 from llmatic.core.errors import InvalidRequest
 from llmatic.core.types import EngineInfo
+from llmatic.services.file_search import searched
 from llmatic.services.fitting import Fitted
 from llmatic.services.ranking import (
     DEFAULT_SEARCH_MODEL,
@@ -26,12 +27,59 @@ from llmatic.services.ranking import (
     search_model,
     search_score,
 )
+from llmatic.services.searched_file import Document
 from llmatic.services.terms import Caller, priority, service_tier
+from llmatic.store.files import FileRecord, file_object
 
 # Of /answers' `max_rerank` and of /classifications' `max_examples`.
 DEFAULT_MAX_FOUND = 200
 
 Body = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The texts to search, of the request or of a file, and what is known of each.
+
+    `numbers`: their places in the list or among the file's lines. `labels`: of each, as it is written;
+    `all_labels`: also those of the file's other lines.
+    """
+
+    texts: list[str]
+    numbers: Sequence[int]
+    labels: list[str] = field(default_factory=list)
+    metadata: list[Any] = field(default_factory=list)
+    all_labels: list[str] = field(default_factory=list)
+    file: FileRecord | None = None
+
+    def only(self, kept: Sequence[int]) -> "Texts":
+        """Those at the given places."""
+        return replace(
+            self,
+            texts=[self.texts[place] for place in kept],
+            numbers=[self.numbers[place] for place in kept],
+            labels=[self.labels[place] for place in kept],
+            metadata=[self.metadata[place] for place in kept] if self.metadata else [],
+        )
+
+    def entry(self, body: Body, index: int, found: "Found", **more: Any) -> dict[str, Any]:
+        """One of the found texts, as replies show it, and `more` that they show of it."""
+        shown = {
+            "document": self.numbers[index],
+            "object": "search_result",
+            "score": search_score(found.ranking.scores[index]),
+            "text": self.texts[index],
+            **more,
+        }
+        if self.file is not None and body.get("return_metadata"):
+            shown["metadata"] = self.metadata[index]
+        return shown
+
+    def file_part(self, body: Body) -> dict[str, Any]:
+        """What the reply tells of the file, if there is one."""
+        if self.file is None:
+            return {}
+        return {"file": file_object(self.file) if "file" in body.get("expand", ()) else self.file.id}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +89,45 @@ class Found:
     model: str
     ranking: Ranking
 
-    def entry(self, index: int, text: str, **more: Any) -> dict[str, Any]:
-        """One of the found texts, as replies show it, and `more` that they show of it."""
-        score = search_score(self.ranking.scores[index])
-        return {"document": index, "object": "search_result", "score": score, "text": text, **more}
 
-
-def given_texts(body: Body, name: str) -> list[Any]:
-    """The field that holds the texts to search, for which there is no file. Raises InvalidRequest."""
-    texts: list[Any] | None = body.get(name)
-    if texts is None:
+def from_file(body: Body, name: str) -> bool:
+    """Whether a file has the texts, instead of the field `name`. Raises InvalidRequest unless it is one of
+    both.
+    """
+    if "file" in body:
+        if name in body:
+            raise InvalidRequest(f"Only one of '{name}' and 'file' can be given.", param="file")
+        return True
+    if name not in body:
         raise InvalidRequest(
             f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter"
         )
-    return texts
+    return False
+
+
+async def texts_of_file(
+    context: ApiContext,
+    body: Body,
+    caller: Caller,
+    *,
+    purpose: str,
+    query: str,
+    count: int,
+    wants: Callable[[Document], bool] = lambda _: True,
+) -> Texts:
+    """At most `count` texts of the field `file`. Raises NotFound, InvalidRequest, Unavailable."""
+    record, chosen = await searched(
+        context.stored.files, caller.principal.owner, body["file"], purpose, query, count, wants
+    )
+    documents = chosen.documents
+    return Texts(
+        [document.text for document in documents],
+        [document.number for document in documents],
+        [document.label or "" for document in documents],
+        [document.metadata for document in documents],
+        chosen.labels,
+        record,
+    )
 
 
 async def search(
@@ -83,12 +156,10 @@ async def search(
         too_long="truncate",
         priority=priority(body),
     )
-    context.metrics.model(spec.id).count_tokens(prompt=ranking.n_prompt_tokens, cached=0, completion=0)
     return Found(spec.id, ranking)
 
 
 def search_reply(
-    context: ApiContext,
     body: Body,
     spec: ModelSpec,
     info: EngineInfo,
@@ -96,11 +167,8 @@ def search_reply(
     fitted: Fitted,
     parts: dict[str, Any],
 ) -> Answer:
-    """The reply with `parts`, the completion or its id, and the prompt if it is wanted; counts the tokens."""
+    """The reply with `parts`, the completion or its id, and the prompt if it is wanted."""
     usage = fitted.usage
-    context.metrics.model(spec.id).count_tokens(
-        prompt=usage.n_prompt_tokens, cached=usage.n_cached_tokens, completion=usage.n_completion_tokens
-    )
     completion: Any = completion_id
     if "completion" in body.get("expand", ()) or "logprobs" in body:
         reply = CompletionReply(

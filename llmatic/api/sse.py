@@ -33,10 +33,12 @@ _HEADERS: Headers = [
 class Chunks(Protocol):
     """Renders the events of one reply; every method returns whole frames, or nothing.
 
-    `usage_on_all`: `delta` wants the true usage so far; else it may be given any.
+    `usage_on_all`: `delta` wants the true usage so far; else it may be given any. `keep_alive` says nothing
+    and keeps the line open.
     """
 
     usage_on_all: bool
+    keep_alive: bytes
 
     def opening(self, n_choices: int, usage: Usage) -> bytes:
         """What comes before any text."""
@@ -49,6 +51,20 @@ class Chunks(Protocol):
     def closing(self, usage: Usage) -> bytes:
         """What comes at the end, `[DONE]` included."""
         ...
+
+    def failure(self, error: LlmaticError) -> bytes:
+        """What comes instead of the rest when it fails."""
+        ...
+
+
+class DataChunks:
+    """What all of OpenAI's streams have in common, apart from those of responses."""
+
+    keep_alive: bytes = KEEP_ALIVE
+
+    def failure(self, error: LlmaticError) -> bytes:
+        """One event of data, and no `[DONE]`."""
+        return b"data: %b\n\n" % error_body(error)
 
 
 class KeepAlive:
@@ -131,7 +147,7 @@ class EventStream:
         batch = self._generation.batch
         while (events := await batch()) is not None:
             if not events:
-                await send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
+                await send({"type": "http.response.body", "body": self._chunks.keep_alive, "more_body": True})
                 continue
             frames = self._render(events)
             if frames:
@@ -156,7 +172,7 @@ class EventStream:
         return b"".join(frames)
 
     async def _send_failure(self, send: Send, error: LlmaticError) -> None:
-        await send({"type": "http.response.body", "body": b"data: %b\n\n" % error_body(error)})
+        await send({"type": "http.response.body", "body": self._chunks.failure(error)})
 
 
 async def watch(receive: Receive, call: Call) -> None:

@@ -15,7 +15,10 @@ from llmatic.api.model_status import load_line, status_object
 from llmatic.api.models import model_object
 from llmatic.api.replies import Answer
 from llmatic.config import ModelSpec
+from llmatic.core.errors import Forbidden
 from llmatic.core.metrics import CONTENT_TYPE
+from llmatic.core.principal import NOBODY
+from llmatic.registry import Registry
 from llmatic.web.index import ModelLine, curl_line, render_index
 
 _RETRY_S = b"2"
@@ -33,7 +36,8 @@ class StatusViews:
     def index(self, scope: Scope) -> Answer:
         """A page for people; the same as JSON for programs that ask for it."""
         headers = Headers(scope=scope)
-        lines = self._lines() if self._may_list(scope) else []
+        registry = self._seen(scope)
+        lines = [self._line(spec) for spec in registry.specs()]
         fresh = [(b"vary", b"Accept"), (b"cache-control", b"no-store")]
         if wants_json(headers.get("accept", "")):
             facts = {
@@ -45,7 +49,7 @@ class StatusViews:
             }
             return Answer(orjson.dumps(facts), headers=fresh)
         base_url, needs_key = _base_url(scope, headers), not self._is_open()
-        example, kind = (self._context.capabilities.example() if lines else None) or ("YOUR_MODEL", "write")
+        example, kind = self._context.capabilities.example(registry.specs()) or ("YOUR_MODEL", "write")
         curl = curl_line(base_url, example, embeds=kind == "embed", needs_key=needs_key)
         page = render_index(lines, base_url=base_url, curl=curl, needs_key=needs_key)
         return Answer(
@@ -64,15 +68,15 @@ class StatusViews:
         body: dict[str, Any] = {
             "status": "ready" if is_ready else "draining" if self.is_draining else "loading"
         }
-        if self._may_list(scope):
-            body["models"] = {spec.id: self._state(spec.id) for spec in self._context.registry.specs()}
+        if scope["llmatic.principal"] is not None:
+            body["models"] = {spec.id: self._state(spec.id) for spec in self._seen(scope).specs()}
         raw = orjson.dumps(body, default=str)
         return Answer(raw) if is_ready else Answer(raw, status=503, headers=[(b"retry-after", _RETRY_S)])
 
     def model(self, scope: Scope) -> Answer:
         """How one model is doing. Raises ModelNotFound."""
         name: str = scope["path_params"]["model"]
-        registry = self._context.registry
+        registry = self._seen(scope)
         whole = f"{name}/status"
         if registry.knows(whole):  # a model may be called so, and this is then its own path
             spec = registry.resolve(whole)
@@ -82,16 +86,15 @@ class StatusViews:
         fresh = [(b"cache-control", b"no-store")]
         return Answer(orjson.dumps(status_object(name, spec, self._state(spec.id))), headers=fresh)
 
-    def metrics(self, _scope: Scope) -> Answer:
-        """Prometheus' text format."""
+    def metrics(self, scope: Scope) -> Answer:
+        """Prometheus' text format. Raises Forbidden for who may not know of all models."""
+        if scope["llmatic.principal"].models is not None:
+            raise Forbidden("The metrics name every model, and this key is for some of them only.")
         return Answer(self._context.metrics.render(), content_type=CONTENT_TYPE.encode("ascii"))
 
     def contract(self, _scope: Scope) -> Answer:
         """The contract that requests are checked against, byte for byte."""
         return Answer(self._contract, content_type=b"application/yaml")
-
-    def _lines(self) -> list[ModelLine]:
-        return [self._line(spec) for spec in self._context.registry.specs()]
 
     def _line(self, spec: ModelSpec) -> ModelLine:
         state, info = self._state(spec.id), self._context.pool.info(spec.id)
@@ -103,12 +106,12 @@ class StatusViews:
             load=load_line(status_object(spec.id, spec, state)) if spec.base is None else f"by {spec.base}",
         )
 
-    def _may_list(self, scope: Scope) -> bool:
+    def _seen(self, scope: Scope) -> Registry:
         # What runs here is as private as /models, but these pages themselves need no key.
-        return scope["llmatic.client"] is not None
+        return self._context.registry.seen_by(scope["llmatic.principal"] or NOBODY)
 
     def _is_open(self) -> bool:
-        return self._context.authenticator.is_open
+        return self._context.authenticator.was_open
 
     def _state(self, model_id: str) -> dict[str, Any]:
         return dict(self._context.pool.state(model_id))

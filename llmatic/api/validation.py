@@ -1,67 +1,100 @@
-"""Request bodies against `openapi.yaml`.
+"""Request bodies, forms and query strings against `openapi.yaml`.
 
-Owns the contract at run time: one compiled test per operation, asked first (some microseconds); only a body
-that fails it is explained (`schema_errors`). Never applies defaults and never judges one field by another:
-that is the services' work, save for fields that mean nothing without another. Runs on the event loop; after
-loading nothing changes but a cache of compiled tests.
+Owns the contract at run time: one test per operation, compiled when it is first wanted and asked first (some
+microseconds); only a body that fails it is explained (`schema_errors`). Never applies defaults and never
+judges one field by another: that is the services' work, save for fields that mean nothing without another.
+Runs on the event loop; after loading nothing changes but a cache of compiled tests.
 
 openapi-core checks the document itself. Importing it and checking takes three quarters of a second, as long
 as the whole start of the server may last, so `load` leaves it out and `check_document` does it, for the tests
 and for `llmatic models check`. Its own request validation is not used: it takes 20 ms for 100 messages.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import jsonschema_rs
-import yaml
 
+from llmatic.api.contract_copy import parsed
 from llmatic.api.schema_errors import Explainer, IsValid, Schema
+from llmatic.api.schema_words import wrong_type
+from llmatic.api.text_values import as_object, query_pairs
 from llmatic.core.errors import ConfigError, InvalidRequest
 
 _LARGEST_EXACT_FLOAT = 2.0**53
 _TOKENS = (int, float, list)
+_JSON, _FORM = "application/json", "multipart/form-data"
 
 
 class _Operation:
-    """What is known of one operation's body."""
+    """What is known of one operation's body, or of its query."""
 
-    __slots__ = ("fields", "integers", "is_valid", "schema")
-
-    def __init__(self, schema: Schema, is_valid: IsValid, flat: Schema, explainer: Explainer) -> None:
+    def __init__(
+        self, schema: Schema, explainer: Explainer, compile_schema: Callable[[Schema], IsValid]
+    ) -> None:
         self.schema = schema
-        self.is_valid = is_valid
-        self.fields = frozenset(flat["properties"])
-        kinds = {name: explainer.flatten(field).get("type", ()) for name, field in flat["properties"].items()}
-        self.integers = frozenset(name for name, kind in kinds.items() if "integer" in kind)
+        self._explainer = explainer
+        self._compile = compile_schema
+
+    @cached_property
+    def is_valid(self) -> IsValid:
+        """The compiled test."""
+        return self._compile(self.schema)
+
+    @cached_property
+    def properties(self) -> Mapping[str, Schema]:
+        """The fields by name, references followed."""
+        flatten = self._explainer.flatten
+        return {name: flatten(field) for name, field in flatten(self.schema)["properties"].items()}
+
+    @cached_property
+    def integers(self) -> frozenset[str]:
+        """The fields that may be integers."""
+        return frozenset(
+            name for name, field in self.properties.items() if "integer" in field.get("type", ())
+        )
 
 
 class Contract:
     """The loaded document. Safe to share between requests."""
 
-    def __init__(self, raw: bytes, *, unknown_fields: Literal["refuse", "ignore"] = "refuse") -> None:
+    def __init__(
+        self,
+        raw: bytes,
+        *,
+        unknown_fields: Literal["refuse", "ignore"] = "refuse",
+        copies: Path | None = None,
+    ) -> None:
         self._raw = raw
         self._ignores_unknown = unknown_fields == "ignore"
-        self._document: dict[str, Any] = yaml.load(raw, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        self._document = parsed(raw, copies)
         self._explainer = Explainer(self._document, self._compile)
-        self._operations = {
-            operation["operationId"]: self._operation(
-                operation["requestBody"]["content"]["application/json"]["schema"]
-            )
-            for path in self._document["paths"].values()
-            for operation in path.values()
-            if isinstance(operation, dict) and "requestBody" in operation
-        }
+        self._operations: dict[str, _Operation] = {}
+        self._queries: dict[str, _Operation] = {}
+        for path in self._document["paths"].values():
+            for operation in path.values():
+                if isinstance(operation, dict) and isinstance(operation.get("operationId"), str):
+                    self._add(operation["operationId"], operation, path.get("parameters", []))
 
     @classmethod
-    def load(cls, path: Path, *, unknown_fields: Literal["refuse", "ignore"] = "refuse") -> Self:
-        """Read the document. Raises ConfigError if it is not there."""
+    def load(
+        cls,
+        path: Path,
+        *,
+        unknown_fields: Literal["refuse", "ignore"] = "refuse",
+        copies: Path | None = None,
+    ) -> Self:
+        """Read the document. Raises ConfigError if it is not there.
+
+        `copies`: a folder to keep it in as parsed, which makes the next start quicker.
+        """
         try:
             raw = path.read_bytes()
         except OSError as error:
             raise ConfigError(f"The API description {path} cannot be read: {error.strerror}.") from None
-        return cls(raw, unknown_fields=unknown_fields)
+        return cls(raw, unknown_fields=unknown_fields, copies=copies)
 
     @property
     def document(self) -> Mapping[str, Any]:
@@ -93,10 +126,39 @@ class Contract:
         content stays. With `unknown_fields: ignore` unknown fields are gone too. Raises InvalidRequest with
         the one error to answer.
         """
+        return self._checked(self._operations[operation_id], _without_nulls(body))
+
+    def check_query(self, operation_id: str, query: bytes) -> dict[str, Any]:
+        """The parameters of a query string, as numbers and booleans where those are due.
+
+        Raises InvalidRequest, as for a body: also for a parameter that the operation does not know.
+        """
+        operation = self._queries[operation_id]
+        pairs = query_pairs(query) if query else []
+        return self._checked(operation, as_object(pairs, operation.schema, self._explainer.flatten))
+
+    def check_form(
+        self, operation_id: str, fields: Iterable[tuple[str, str]], files: Iterable[str]
+    ) -> dict[str, Any]:
+        """The fields of a form by name, as numbers and booleans where those are due; files are left out.
+
+        `files`: the names of the fields that were files. Raises InvalidRequest, as for a body.
+        """
         operation = self._operations[operation_id]
-        body = _without_nulls(body)
-        if self._ignores_unknown and not body.keys() <= operation.fields:
-            body = {name: value for name, value in body.items() if name in operation.fields}
+        body = as_object(fields, operation.schema, self._explainer.flatten)
+        known = operation.properties
+        wanted = {name for name, field in known.items() if field.get("format") == "binary"}
+        for name in wanted & body.keys():
+            raise wrong_type("a file", body[name], (name,))
+        for name in files:
+            if name in known and name not in wanted:
+                raise wrong_type("a string", b"", (name,))
+        found = self._checked(operation, {**body, **dict.fromkeys(files, "")})
+        return {name: value for name, value in found.items() if name not in wanted}
+
+    def _checked(self, operation: _Operation, body: dict[str, Any]) -> dict[str, Any]:
+        if self._ignores_unknown and not body.keys() <= operation.properties.keys():
+            body = {name: value for name, value in body.items() if name in operation.properties}
         if not operation.is_valid(body):
             body = self._second_look(operation, body)
         return self._with_integers(operation, body)
@@ -132,8 +194,28 @@ class Contract:
                 raise error
         return body
 
+    def _add(self, operation_id: str, operation: Mapping[str, Any], shared: list[Schema]) -> None:
+        content = operation.get("requestBody", {}).get("content", {})
+        for media_type in (_JSON, _FORM):
+            if media_type in content:
+                self._operations[operation_id] = self._operation(content[media_type]["schema"])
+        parameters = map(self._parameter, (*shared, *operation.get("parameters", [])))
+        wanted = [parameter for parameter in parameters if parameter["in"] == "query"]
+        schema = {
+            "type": "object",
+            "additionalProperties": False,
+            "required": [parameter["name"] for parameter in wanted if parameter.get("required")],
+            "properties": {parameter["name"]: parameter["schema"] for parameter in wanted},
+        }
+        self._queries[operation_id] = self._operation(schema)
+
+    def _parameter(self, parameter: Schema) -> Schema:
+        name = parameter.get("$ref", "").rpartition("/")[2]
+        found: Schema = self._document["components"]["parameters"][name] if name else parameter
+        return found
+
     def _operation(self, schema: Schema) -> _Operation:
-        return _Operation(schema, self._compile(schema), self._explainer.flatten(schema), self._explainer)
+        return _Operation(schema, self._explainer, self._compile)
 
     def _compile(self, schema: Schema) -> IsValid:
         # With all components each test would be slow to make and large.

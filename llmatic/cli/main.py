@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from llmatic import __version__
+from llmatic.cli.keys import keys_app
 from llmatic.cli.models import models_app
 from llmatic.cli.options import ConfigOption
 from llmatic.core.errors import LlmaticError
@@ -23,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(models_app, name="models")
+app.add_typer(keys_app, name="keys")
 
 
 @app.command()
@@ -32,11 +34,14 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port to listen on; overrides server.port.")
     ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Let everybody in who can connect, also from other machines.")
+    ] = False,
 ) -> None:
     """Start the server and serve until SIGINT or SIGTERM."""
     from llmatic.cli.serve import serve as run
 
-    run(config, host, port)
+    run(config, host, port, insecure=insecure)
 
 
 @app.command()

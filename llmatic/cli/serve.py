@@ -13,22 +13,26 @@ from llmatic.config import Settings, load_settings
 from llmatic.core.errors import ConfigError
 
 
-def serve(config: Path | None, host: str | None, port: int | None) -> None:
+def serve(config: Path | None, host: str | None, port: int | None, *, insecure: bool = False) -> None:
     """Run the server until it is told to stop. Raises ConfigError for what can be told beforehand."""
-    settings = with_overrides(load_settings(config, os.environ), host, port)
+    settings = with_overrides(load_settings(config, os.environ), host, port, insecure=insecure)
     check_address(settings.server.host, settings.server.port)
     from llmatic.server import run
 
     run(settings)
 
 
-def with_overrides(settings: Settings, host: str | None, port: int | None) -> Settings:
+def with_overrides(
+    settings: Settings, host: str | None, port: int | None, *, insecure: bool = False
+) -> Settings:
     """The settings with the command line's host and port, where given."""
     server = settings.server
     if host is not None:
         server = replace(server, host=host)
     if port is not None:
         server = replace(server, port=port)
+    if insecure:
+        server = replace(server, insecure=True)
     return replace(settings, server=server)
 
 

@@ -6,7 +6,7 @@ second: call `of` off the event loop unless the engine's own word is there. Any 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -104,9 +104,9 @@ class KnownCapabilities:
         header = None if task is not None else self.header(spec, spec.source)
         return task if header is None else encoder_task(header) or "write"
 
-    def example(self) -> tuple[str, Kind] | None:
-        """The id of a model to try, and what it does: one that writes, else one that embeds."""
-        kinds = [(spec.id, self.kind(spec) or "write") for spec in self._registry.specs()]
+    def example(self, specs: Sequence[ModelSpec]) -> tuple[str, Kind] | None:
+        """The id of one of the models to try, and what it does: one that writes, else one that embeds."""
+        kinds = [(spec.id, self.kind(spec) or "write") for spec in specs]
         for wanted in ("write", "embed"):
             for model_id, kind in kinds:
                 if kind == wanted:

@@ -4,9 +4,12 @@ The one path for replies that are not streamed: they are the same events, gather
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from llmatic.core.types import CallDelta, Delta, Finished, FinishReason, TokenLogprob, Usage
 from llmatic.services.generation import Tagged, total
+
+Part = Literal["reasoning", "text", "call"]
 
 
 @dataclass(slots=True)
@@ -25,7 +28,11 @@ class ChoiceCall:
 
 @dataclass(slots=True)
 class Choice:
-    """One answer, complete once `finish_reason` is set."""
+    """One answer, complete once `finish_reason` is set.
+
+    `order`: in which order its parts came, each with where it begins in `thoughts`, in `texts` or, of a call,
+    its number. `stop`: which of the request's stop texts has ended it.
+    """
 
     index: int
     texts: list[str] = field(default_factory=list)
@@ -33,6 +40,8 @@ class Choice:
     finish_reason: FinishReason | None = None
     thoughts: list[str] = field(default_factory=list)
     calls: dict[int, ChoiceCall] = field(default_factory=dict)
+    order: list[tuple[Part, int]] = field(default_factory=list)
+    stop: str = ""
 
     @property
     def text(self) -> str:
@@ -46,17 +55,25 @@ class Choice:
 
     def add(self, delta: Delta) -> None:
         """Take in more of it."""
-        self.texts.append(delta.text)
-        self.logprobs.extend(delta.logprobs)
         if delta.reasoning:
+            self._come("reasoning", len(self.thoughts))
             self.thoughts.append(delta.reasoning)
+        if delta.text:
+            self._come("text", len(self.texts))
+            self.texts.append(delta.text)
+        self.logprobs.extend(delta.logprobs)
         for call in delta.calls:
             self._add_call(call)
         if delta.finish_reason is not None:
-            self.finish_reason = delta.finish_reason
+            self.finish_reason, self.stop = delta.finish_reason, delta.stop
+
+    def _come(self, part: Part, begin: int) -> None:
+        if not self.order or self.order[-1][0] != part:
+            self.order.append((part, begin))
 
     def _add_call(self, delta: CallDelta) -> None:
         if delta.name:
+            self.order.append(("call", delta.index))
             self.calls[delta.index] = ChoiceCall(delta.name, delta.id)
         if delta.arguments:
             self.calls[delta.index].pieces.append(delta.arguments)

@@ -13,13 +13,13 @@ from llmatic.core.errors import Unavailable
 from llmatic.core.types import EncoderInfo, Usage
 from llmatic.services.encoding import OpenEncoding, encode_rows
 from llmatic.services.long_texts import Scores
-from llmatic.services.terms import Caller
+from llmatic.services.terms import Caller, priority_of
 
 Columns = Mapping[str, tuple[int, ...]]  # category → the columns that count for it
 
 
 class ClassifierModeration:
-    """Judges texts for one call. `usages` grows with every request that was answered."""
+    """Judges texts for one call. `usages` grows with every request that was made."""
 
     def __init__(
         self, open_stream: OpenEncoding, spec: ModelSpec, encoder: EncoderInfo, caller: Caller, call_id: str
@@ -41,9 +41,9 @@ class ClassifierModeration:
             texts=tuple(texts),
             too_long="refuse",
             client=self._caller.client,
+            priority=priority_of(self._caller, {}),
         )
-        rows = await encode_rows(self._open_stream, request)
-        self.usages.append(Usage(rows.n_prompt_tokens, 0))
+        rows = await encode_rows(self._open_stream, request, self.usages.append)
         return [
             {
                 category: max(_probability(row[column]) for column in wanted)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from llmatic.core.encoding import EncodeRequest, InputType, TooLong
-from llmatic.services.terms import Caller, priority
+from llmatic.services.terms import Caller, priority_of
 
 Body = Mapping[str, Any]
 
@@ -34,7 +34,7 @@ def embed_request(body: Body, request_id: str, caller: Caller) -> EncodeRequest:
         dimensions=None if dimensions is None else int(dimensions),
         too_long=too_long(body),
         client=caller.client,
-        priority=priority(body),
+        priority=priority_of(caller, body),
     )
 
 

@@ -40,12 +40,13 @@ async def answers_that_fit(
     order: Sequence[int],
     sizes: Sequence[int],
     n_context: int,
+    spent: Callable[[Usage], None] | None = None,
 ) -> Fitted:
     """The answers to the prompt that holds as many texts as fit, best first.
 
     `request_with`: the request whose TextPrompt holds the texts of these indexes. `order`: indexes, best
-    first. `sizes`: the length of every text. Raises ContextLengthExceeded if the prompt is too long without
-    any of them, and what the engine raises.
+    first. `sizes`: the length of every text. `spent`: as in `answers`. Raises ContextLengthExceeded if the
+    prompt is too long without any of them, and what the engine raises.
     """
     n_requests = 0
 
@@ -58,18 +59,18 @@ async def answers_that_fit(
 
     async def fits(chosen: tuple[int, ...]) -> bool:
         request = made(chosen)
-        return _may_fit(request, n_context) and await _is_accepted(open_stream, request)
+        return _may_fit(request, n_context) and await is_accepted(open_stream, request)
 
     chosen = tuple(order)
     request = made(chosen)
     if not chosen or _may_fit(request, n_context):
         try:
-            return await _answered(open_stream, request, chosen)
+            return await _answered(open_stream, request, chosen, spent)
         except ContextLengthExceeded:
             if not chosen:
                 raise
     chosen = await best_that_fit(order, sizes, fits)
-    return await _answered(open_stream, made(chosen), chosen)
+    return await _answered(open_stream, made(chosen), chosen, spent)
 
 
 async def best_that_fit(order: Sequence[int], sizes: Sequence[int], fits: Fits) -> tuple[int, ...]:
@@ -103,12 +104,18 @@ async def best_that_fit(order: Sequence[int], sizes: Sequence[int], fits: Fits) 
     return chosen
 
 
-async def _answered(open_stream: OpenStream, request: GenerationRequest, chosen: tuple[int, ...]) -> Fitted:
-    choices, usage = await answers(open_stream, [request])
+async def _answered(
+    open_stream: OpenStream,
+    request: GenerationRequest,
+    chosen: tuple[int, ...],
+    spent: Callable[[Usage], None] | None,
+) -> Fitted:
+    choices, usage = await answers(open_stream, [request], spent)
     return Fitted(chosen, _text(request), choices, usage)
 
 
-async def _is_accepted(open_stream: OpenStream, request: GenerationRequest) -> bool:
+async def is_accepted(open_stream: OpenStream, request: GenerationRequest) -> bool:
+    """Whether the prompt fits. Raises what else the engine raises."""
     trial = replace(request, n_choices=1, constraint=None)
     try:
         async with aclosing(open_stream(trial)) as events:

@@ -26,7 +26,7 @@ from llmatic.services.answering import answers
 from llmatic.services.generation import OpenStream
 from llmatic.services.guard_verdict import Form, label_probabilities, unsafe_probability
 from llmatic.services.long_texts import Scores
-from llmatic.services.terms import Caller
+from llmatic.services.terms import Caller, priority_of
 
 LISTED_FROM = 0.001  # below this probability of an unsafe verdict it is not asked what such a one would list
 N_LISTED = 5
@@ -48,7 +48,7 @@ class Subject:
 
 
 class GuardModeration:
-    """Judges subjects for one call. `usages` grows with every request that was answered."""
+    """Judges subjects for one call. `usages` grows with every request that was made."""
 
     def __init__(
         self, open_stream: OpenStream, spec: ModelSpec, info: EngineInfo, caller: Caller, call_id: str
@@ -138,14 +138,14 @@ class GuardModeration:
                 sampling=SamplingParams(temperature=0.0, n_logprobs=N_LOGPROBS),
                 max_tokens=n_tokens + self._n_around,
                 client=self._caller.client,
+                priority=priority_of(self._caller, {}),
                 cache_salt=self._caller.tenant,
                 constraint=Constraint("regex", pattern, param=PARAM),
                 reasoning_budget=0,
             )
             for prompt in prompts
         ]
-        choices, usage = await answers(self._open_stream, requests)
-        self.usages.append(usage)
+        choices, _ = await answers(self._open_stream, requests, self.usages.append)
         return [choice.logprobs for choice in choices]
 
     def _prompt(self, asked: str, subject: Subject) -> ChatPrompt:

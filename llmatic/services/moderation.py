@@ -115,7 +115,16 @@ class Moderation:
             if error.param == PARAM:
                 raise Unavailable(f"models.{self._spec.id}.moderation: {error.message}") from error
             raise _reworded(error) from None
-        return Judged(tuple(results), total(engine.usages))
+        finally:
+            usage = total(engine.usages)
+            self._caller.meter.count(
+                "moderations",
+                self._spec.id,
+                prompt=usage.n_prompt_tokens,
+                cached=usage.n_cached_tokens,
+                completion=usage.n_completion_tokens,
+            )
+        return Judged(tuple(results), usage)
 
     async def _judge_texts(
         self, engine: ClassifierModeration | GuardModeration, texts: Sequence[str], info: EngineInfo

@@ -16,7 +16,7 @@ from llmatic.config import ModelSpec
 from llmatic.core.encoding import EncodeRequest, TooLong
 from llmatic.core.errors import ContextLengthExceeded, EngineFailed, InvalidRequest, cannot_encode
 from llmatic.core.ports import EnginePool
-from llmatic.core.types import EngineInfo, Priority
+from llmatic.core.types import EngineInfo, Priority, Usage
 from llmatic.registry import Registry
 from llmatic.services.capabilities import Kind, KnownCapabilities
 from llmatic.services.encoding import OpenEncoding, Rows, encode_rows
@@ -64,6 +64,8 @@ async def rank_documents(
 ) -> Ranking:
     """How relevant each document is to the query. A document that is empty or blank has the relevance 0.
 
+    What was computed is told to the caller's meter.
+
     The model is loaded if need be. `query_param` and `param` are the request's names of query and documents,
     for refusals. Raises InvalidRequest for a blank query, Forbidden for models that neither rank nor embed,
     and what the engine raises.
@@ -85,14 +87,18 @@ async def rank_documents(
         client=caller.client,
         priority=priority,
     )
-    match info.encoder.task if info.encoder is not None else None:
-        case "rank":
-            rows = await encode_rows(open_stream, request)
-            values, n_tokens = [row[0] for row in rows.values()], rows.n_prompt_tokens
-        case "embed":
-            values, n_tokens = await _similarities(open_stream, request, query, info)
-        case _:
-            raise cannot_encode(spec.id, "rank")
+    spent: list[Usage] = []
+    try:
+        match info.encoder.task if info.encoder is not None else None:
+            case "rank":
+                rows = await encode_rows(open_stream, request, spent.append)
+                values, n_tokens = [row[0] for row in rows.values()], rows.n_prompt_tokens
+            case "embed":
+                values, n_tokens = await _similarities(open_stream, request, query, info, spent)
+            case _:
+                raise cannot_encode(spec.id, "rank")
+    finally:
+        caller.meter.count("rerank", spec.id, prompt=sum(usage.n_prompt_tokens for usage in spent))
     return _ranking(documents, values, n_tokens)
 
 
@@ -164,7 +170,7 @@ async def default_model(
 
 
 async def _similarities(
-    open_stream: OpenEncoding, request: EncodeRequest, query: str, info: EngineInfo
+    open_stream: OpenEncoding, request: EncodeRequest, query: str, info: EngineInfo, spent: list[Usage]
 ) -> tuple[list[float], int]:
     """The cosines of the query's vector and the documents', and how many tokens were read for them."""
     assert info.encoder is not None
@@ -183,15 +189,17 @@ async def _similarities(
         input_type="query" if "query" in prompts else None,
         param=request.query_param,
     )
-    one, many = await _both(_query_rows(open_stream, asked), encode_rows(open_stream, documents))
+    one, many = await _both(
+        _query_rows(open_stream, asked, spent), encode_rows(open_stream, documents, spent.append)
+    )
     values = await asyncio.to_thread(cosines, one.data, many.data)
     return values, one.n_prompt_tokens + many.n_prompt_tokens
 
 
-async def _query_rows(open_stream: OpenEncoding, request: EncodeRequest) -> Rows:
+async def _query_rows(open_stream: OpenEncoding, request: EncodeRequest, spent: list[Usage]) -> Rows:
     """The query's vector; a refusal tells the query from the documents."""
     try:
-        return await encode_rows(open_stream, request)
+        return await encode_rows(open_stream, request, spent.append)
     except ContextLengthExceeded as error:
         message = f"{error.message} The query ('{request.param}') is too long."
         raise ContextLengthExceeded(message, param=error.param) from None

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
+from llmatic.core.principal import EVERYBODY, Principal
 from llmatic.core.types import CacheRetention, GenerationRequest, Priority
+from llmatic.services.metering import UNMETERED, Meter
 
 Body = Mapping[str, Any]
 
@@ -24,11 +26,16 @@ _TIERS: Final[Mapping[Priority, str]] = {Priority.PRIORITY: "priority", Priority
 class Caller:
     """Who asks. `client`: the identity, for fairness. `tenant`: computed prompts are shared within it only.
 
-    The tenant holds no slash; it is empty for callers who share with each other.
+    The tenant holds no slash; it is empty for callers who share with each other. `principal.owner` is whose
+    files, batches, responses and runs are seen. `meter` is told what was computed for it.
+    `priority`: the one of everything it asks for, whatever the body says; None: the body's word counts.
     """
 
     client: str = ""
     tenant: str = ""
+    principal: Principal = EVERYBODY
+    meter: Meter = UNMETERED
+    priority: Priority | None = None
 
 
 def with_terms(
@@ -36,7 +43,7 @@ def with_terms(
 ) -> tuple[GenerationRequest, ...]:
     """The requests of one call, with what the body and the caller say of their serving."""
     options = body.get("prompt_cache_options") or {}
-    tier, salt = priority(body), cache_salt(caller.tenant, body.get("cache_salt"))
+    tier, salt = priority_of(caller, body), cache_salt(caller.tenant, body.get("cache_salt"))
     # A lifetime is asked for where a reuse is expected, which is what a key says.
     key = body.get("prompt_cache_key") or options.get("ttl") or ""
     retention = cache_retention(body)
@@ -56,6 +63,11 @@ def with_terms(
 def priority(body: Body) -> Priority:
     """`service_tier`; the tiers that mean nothing here are the default one."""
     return _PRIORITIES.get(body.get("service_tier", ""), Priority.DEFAULT)
+
+
+def priority_of(caller: Caller, body: Body) -> Priority:
+    """The caller's own, else `service_tier`."""
+    return priority(body) if caller.priority is None else caller.priority
 
 
 def service_tier(body: Body) -> str:

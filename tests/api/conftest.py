@@ -1,16 +1,27 @@
 """The real application behind a real socket, with a pool that plays scripts."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx2
 import openai
 import pytest
 
 from llmatic.app import Application, create_app
-from llmatic.config import ModelSpec, ServerSettings, Settings
+from llmatic.config import (
+    AuthSettings,
+    LimitSettings,
+    ModelSpec,
+    RecordingSettings,
+    ServerSettings,
+    Settings,
+    StoreSettings,
+)
 from llmatic.server import DrainingServer, build_server, listen
+from llmatic.services.stored import Stored, open_stored
 from tests.fakes import SPEC, FakePool
 
 WAIT_S = 10.0
@@ -25,6 +36,7 @@ class Served:
     app: Application
     server: DrainingServer
     thread: threading.Thread
+    stored: Stored
     http: httpx2.Client = field(init=False)
 
     def __post_init__(self) -> None:
@@ -43,6 +55,10 @@ class Served:
         return openai.AsyncOpenAI(
             base_url=self.base_url, api_key="none", max_retries=0, _strict_response_validation=True
         )
+
+    def make_key(self, name: str = "test", **rights: Any) -> str:
+        """A key of the server's database, which must be its own: from now on it asks for keys."""
+        return asyncio.run(self.stored.keys.create(name, **rights))[1]
 
     def chat(self, **fields: object) -> httpx2.Response:
         body = {"model": SPEC.id, "messages": [{"role": "user", "content": "Hi"}], **fields}
@@ -63,22 +79,37 @@ Serve = Callable[..., Served]
 
 @pytest.fixture(scope="session")
 def serve() -> Iterator[Serve]:
-    """Start a server with the given `server:` settings; all are stopped at the end of the session."""
+    """Start a server with the given `server:` settings; all are stopped at the end of the session.
+
+    Without `store` the session's servers share one database.
+    """
     running: list[Served] = []
 
-    def start(models: Mapping[str, ModelSpec] | None = None, **server: object) -> Served:
+    def start(
+        models: Mapping[str, ModelSpec] | None = None,
+        store: StoreSettings | None = None,
+        auth: AuthSettings | None = None,
+        limits: LimitSettings | None = None,
+        recording: RecordingSettings | None = None,
+        **server: object,
+    ) -> Served:
         settings = Settings(
             server=ServerSettings(host="127.0.0.1", port=0, **server),  # type: ignore[arg-type]
             models=models or {SPEC.id: SPEC},
+            store=store or StoreSettings(),
+            auth=auth or AuthSettings(),
+            limits=limits or LimitSettings(),
+            recording=recording or RecordingSettings(),
         )
         pool = FakePool()
-        app = create_app(settings, pool=pool)
+        stored = open_stored(settings.store, settings.auth)
+        app = create_app(settings, pool=pool, stored=stored)
         listener = listen("127.0.0.1", 0)
         uvicorn_server = build_server(settings, app)
         thread = threading.Thread(target=uvicorn_server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         port = listener.getsockname()[1]
-        served = Served(f"http://127.0.0.1:{port}", pool, app, uvicorn_server, thread)
+        served = Served(f"http://127.0.0.1:{port}", pool, app, uvicorn_server, thread, stored)
         running.append(served)
         return served
 

@@ -3,9 +3,11 @@
 import orjson
 import pytest
 
+from llmatic.api.families import OPENAI
 from llmatic.api.models import ModelViews
 from llmatic.app import create_app
 from llmatic.config import ModelSpec, Settings
+from llmatic.core.principal import EVERYBODY
 from llmatic.registry import Registry
 from llmatic.services.capabilities import KnownCapabilities
 from tests.fakes import FakePool
@@ -19,7 +21,8 @@ MODELS = {"m": BASE, "legal": LEGAL}
 async def test_the_list_names_their_base() -> None:
     registry = Registry(MODELS, started=7)
     views = ModelViews(registry, FakePool(), KnownCapabilities(registry))
-    listed = orjson.loads((await views.list_models({})).body)["data"]
+    scope = {"llmatic.principal": EVERYBODY, "llmatic.family": OPENAI}
+    listed = orjson.loads((await views.list_models(scope)).body)["data"]
     assert [(model["id"], model["root"], model["parent"]) for model in listed] == [
         ("m", "m", None),
         ("legal", "legal", "m"),
@@ -30,7 +33,7 @@ async def test_the_list_names_their_base() -> None:
 
 def test_the_page_and_the_metrics_count_a_process_once() -> None:
     app = create_app(Settings(models=MODELS), pool=FakePool())
-    scope = {"type": "http", "scheme": "http", "headers": [], "llmatic.client": "anonymous"}
+    scope = {"type": "http", "scheme": "http", "headers": [], "llmatic.principal": EVERYBODY}
     page = app.status.index(scope).body.decode()
     assert "<code>legal</code><br><span class=dim>also law</span>" in page
     assert "<span class=dim>by m</span>" in page

@@ -42,7 +42,7 @@ def test_unknown_path(api: Served) -> None:
     assert said(api.http.get("/v1/getmodels"))[0] == 404
 
 
-@pytest.mark.parametrize("path", ["/v1/completions", "/chat/completions", "/engines/m/completions"])
+@pytest.mark.parametrize("path", ["/v1/completions", "/oaiv1/completions", "/engines/m/completions"])
 def test_only_post(api: Served, path: str) -> None:
     reply = api.http.get(path)
     assert said(reply) == (405, "Only POST requests are accepted.", None, "method_not_supported")

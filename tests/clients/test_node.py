@@ -25,6 +25,11 @@ def embeddings(server: Server) -> environments.Results:
     return environments.node_results("embedding_examples", server.base_url)
 
 
+@pytest.fixture(scope="module")
+def files(server: Server) -> environments.Results:
+    return environments.node_results("file_examples", server.base_url)
+
+
 def test_zod_answers_are_parsed(openai: environments.Results) -> None:
     assert openai["person"] == ANNA
     shapes.assert_contact(openai["contact"])
@@ -152,3 +157,19 @@ def test_ai_embeds_one_and_many(embeddings: environments.Results) -> None:
     assert embeddings["ai_one"] == {"length": 64, "tokens": 3}
     other, alike = embeddings["ai_many"]
     assert alike > other
+
+
+def test_openai_keeps_files(files: environments.Results) -> None:
+    found = files["file"]
+    made = found["made"]
+    assert (made["filename"], made["purpose"], made["bytes"]) == ("щенки.jsonl", "answers", 30)
+    assert made["expires_at"] == made["created_at"] + 3600
+    assert found["listed"] == [made["id"]]
+    assert found["ready"] == made
+    assert found["content"] == '{"text": "Puppy A is happy."}\n'
+    assert found["gone"] == {"id": made["id"], "object": "file", "deleted": True}
+    assert found["missing"] == ["NotFoundError", f"404 No such File object: {made['id']}"]
+
+
+def test_openai_uploads_in_parts(files: environments.Results) -> None:
+    assert files["upload"] == {"status": "completed", "content": "abcdef", "cancelled": "cancelled"}

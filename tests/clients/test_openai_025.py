@@ -43,8 +43,8 @@ def test_the_default_search_model_is_one_that_is_there(results: environments.Res
     assert label in ("Positive", "Negative", "Neutral")
 
 
-def test_files_are_refused_by_name(results: environments.Results) -> None:
-    assert results["file_refused"] == [400, "file"]
+def test_a_file_that_is_not_there_is_named(results: environments.Results) -> None:
+    assert results["missing_file"] == [404, "file"]
 
 
 def test_edits_are_made(results: environments.Results) -> None:

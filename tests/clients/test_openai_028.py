@@ -103,3 +103,15 @@ def test_moderations_in_both_shapes(results: environments.Results) -> None:
     assert [one["flagged"] for one in legacy["results"]] == [True, False]
     assert len(today["category_scores"]) == 13
     assert len(legacy["results"][0]["category_scores"]) == 7
+
+
+def test_files_from_birth_to_death(results: environments.Results) -> None:
+    files = results["files"]
+    made = files["made"]
+    assert (made["object"], made["bytes"], made["filename"]) == ("file", 16, "train.jsonl")
+    assert files["retrieved"] == made
+    assert files["listed"]
+    assert files["found"] == [made["id"]]
+    assert files["content"] == '{"messages": []}'
+    assert files["deleted"]
+    assert files["gone"] == [404, "id"]

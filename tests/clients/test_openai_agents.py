@@ -1,4 +1,4 @@
-"""The OpenAI Agents SDK over chat completions, in an environment of its own."""
+"""The OpenAI Agents SDK over chat completions and over responses, in an environment of its own."""
 
 import pytest
 
@@ -9,9 +9,9 @@ ANSWER = "It is 21 degrees and sunny in Paris."
 RESULT = "sunny, 21 degrees"
 
 
-@pytest.fixture(scope="module")
-def results(server: Server) -> environments.Results:
-    return environments.python_results("agents", "openai_agents_examples", server.base_url)
+@pytest.fixture(scope="module", params=["openai_agents_examples", "openai_agents_responses"])
+def results(server: Server, request: pytest.FixtureRequest) -> environments.Results:
+    return environments.python_results("agents", request.param, server.base_url)
 
 
 def test_an_agent_answers_in_text(results: environments.Results) -> None:
@@ -74,4 +74,4 @@ def test_an_answer_cut_off_is_a_models_misbehaviour(results: environments.Result
 
 def test_a_schema_that_cannot_be_enforced_is_refused(results: environments.Results) -> None:
     assert results["refused"]["type"] == "invalid_request_error"
-    assert results["refused"]["param"].startswith("response_format")
+    assert results["refused"]["param"].startswith(("response_format", "text.format"))

@@ -1,4 +1,4 @@
-"""Pydantic AI's agents over chat completions, in an environment of their own."""
+"""Pydantic AI's agents over chat completions and over responses, in an environment of their own."""
 
 import pytest
 
@@ -8,9 +8,9 @@ from tests.clients.conftest import Server
 ANSWER = "It is 21 degrees and sunny in Paris."
 
 
-@pytest.fixture(scope="module")
-def results(server: Server) -> environments.Results:
-    return environments.python_results("agents", "pydantic_ai_examples", server.base_url)
+@pytest.fixture(scope="module", params=["pydantic_ai_examples", "pydantic_ai_responses"])
+def results(server: Server, request: pytest.FixtureRequest) -> environments.Results:
+    return environments.python_results("agents", request.param, server.base_url)
 
 
 def test_an_agent_answers_in_text(results: environments.Results) -> None:
@@ -64,4 +64,4 @@ def test_a_schema_that_cannot_be_enforced_is_refused(results: environments.Resul
     refused = results["refused"]
     assert refused["status"] == 400
     assert refused["body"]["type"] == "invalid_request_error"
-    assert refused["body"]["param"].startswith("response_format")
+    assert refused["body"]["param"].startswith(("response_format", "text.format"))

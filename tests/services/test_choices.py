@@ -37,3 +37,20 @@ def test_best_are_ranked_by_mean_log_probability() -> None:
     folding.add([(0, Finished(Usage(1, 3), (-3.0, -1.0, -2.0)))])
     folding.add([(1, Finished(Usage(1, 3), (-1.0, -1.0, -2.0)))])
     assert [(c.index, c.text) for c in folding.choices()] == [(0, "01"), (1, "10")]
+
+
+def test_the_order_of_parts_is_kept() -> None:
+    folding = Folding(n_prompts=1, n_generated=1, n_returned=1)
+    call = CallDelta(0, "f")
+    for delta in (
+        Delta(0, "", 1, reasoning="h"),
+        Delta(0, "", 1, reasoning="m"),
+        Delta(0, "a", 1, reasoning="!", calls=(call, CallDelta(0, arguments="{}"))),
+        Delta(0, "", 0),
+        Delta(0, "b", 1),
+        Delta(0, "c", 1, finish_reason="stop", stop="END"),
+    ):
+        folding.add([(0, delta)])
+    (choice,) = folding.choices()
+    assert choice.order == [("reasoning", 0), ("text", 0), ("call", 0), ("text", 1)]
+    assert (choice.texts, choice.stop) == (["a", "b", "c"], "END")

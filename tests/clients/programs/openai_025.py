@@ -48,7 +48,7 @@ def classification_by_the_default_search_model():
     return [made.search_model, made.label]
 
 
-def file_refused():
+def missing_file():
     try:
         openai.Answer.create(**dict(PUPPIES, documents=None, file="file-abc"))
     except openai.error.InvalidRequestError as error:
@@ -70,5 +70,5 @@ def search_by_engine():
 if __name__ == "__main__":
     examples.run(
         answer, answer_expanded, classification, classification_by_the_default_search_model,
-        file_refused, edit, search_by_engine,
+        missing_file, edit, search_by_engine,
     )  # fmt: skip

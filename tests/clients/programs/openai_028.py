@@ -1,6 +1,8 @@
 # mypy: ignore-errors
 """What applications of openai 0.28 do, with its own calls."""
 
+import io
+
 import openai
 
 from tests.clients.programs import examples
@@ -146,9 +148,29 @@ def moderation():
     return {"today": flagged.to_dict_recursive(), "legacy": legacy.to_dict_recursive()}
 
 
+def files():
+    made = openai.File.create(
+        file=io.BytesIO(b'{"messages": []}'), purpose="fine-tune", user_provided_filename="train.jsonl"
+    )
+    found = openai.File.find_matching_files("train.jsonl", 16, "fine-tune")
+    outcome = {
+        "made": made.to_dict(),
+        "retrieved": openai.File.retrieve(made.id).to_dict(),
+        "listed": made.id in [file.id for file in openai.File.list().data],
+        "found": [file["id"] for file in found],
+        "content": openai.File.download(made.id).decode(),
+        "deleted": openai.File.delete(made.id).deleted,
+    }
+    try:
+        openai.File.retrieve(made.id)
+    except openai.error.InvalidRequestError as error:
+        return {**outcome, "gone": [error.http_status, error.param]}
+
+
 if __name__ == "__main__":
     examples.run(
         lists, completion, completion_by_engine, chat, refused,
         function_call, function_call_streamed, function_named, function_never, function_result,
         embedding, embedding_of_tokens, embedding_refused, edit, moderation,
+        files,
     )  # fmt: skip

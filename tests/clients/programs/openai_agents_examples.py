@@ -149,7 +149,7 @@ def nested_output() -> Any:
 
 def cut_off() -> Any:
     try:
-        return repr(answer(agent(output_type=Contact, settings={"max_tokens": 12}), ANNA))
+        return repr(answer(agent(output_type=Contact, settings={"max_tokens": 16}), ANNA))
     except agents.ModelBehaviorError as error:
         return type(error).__name__
 
@@ -161,8 +161,10 @@ def refused() -> Any:
         return {"param": error.param, "type": error.type}
 
 
+EXAMPLES = (
+    text, tool, tool_streamed, required_tool, named_tool, no_tool, both_at_once, one_at_a_time, handoff, output,
+    nested_output, cut_off, refused,
+)  # fmt: skip
+
 if __name__ == "__main__":
-    examples.run(
-        text, tool, tool_streamed, required_tool, named_tool, no_tool, both_at_once, one_at_a_time, handoff, output,
-        nested_output, cut_off, refused,
-    )  # fmt: skip
+    examples.run(*EXAMPLES)

@@ -108,7 +108,7 @@ def output_streamed() -> Any:
 
 def cut_off() -> Any:
     try:
-        agent(output_type=NativeOutput(Contact)).run_sync(ANNA, model_settings={"max_tokens": 12})
+        agent(output_type=NativeOutput(Contact)).run_sync(ANNA, model_settings={"max_tokens": 16})
     except UnexpectedModelBehavior as error:
         return [type(error).__name__, str(error)]
 
@@ -120,8 +120,10 @@ def refused() -> Any:
         return {"status": error.status_code, "body": error.body}
 
 
+EXAMPLES = (
+    text, output_by_tool, output_by_schema, nested_by_tool, nested_by_schema, one_of_two, tool, tool_streamed,
+    output_streamed, cut_off, refused,
+)  # fmt: skip
+
 if __name__ == "__main__":
-    examples.run(
-        text, output_by_tool, output_by_schema, nested_by_tool, nested_by_schema, one_of_two, tool, tool_streamed,
-        output_streamed, cut_off, refused,
-    )  # fmt: skip
+    examples.run(*EXAMPLES)

@@ -1,0 +1,3 @@
+"""Batches: files of requests that are answered beneath the live traffic, each line once, whatever happens
+meanwhile.
+"""
