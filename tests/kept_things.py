@@ -5,6 +5,7 @@ import hashlib
 import json
 import random
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,29 +28,31 @@ class Thing:
     is_settled: bool = False
 
 
-class Kind:
+class Kind(ABC):
     """Made by `make`, which returns once the server has acknowledged it, as all others do."""
 
     can_change = False
 
-    def make(self, http: httpx2.Client, rng: random.Random) -> Thing:
-        raise NotImplementedError
+    @abstractmethod
+    def make(self, http: httpx2.Client, rng: random.Random) -> Thing: ...
 
     def change(self, http: httpx2.Client, thing: Thing, rng: random.Random) -> None:
-        raise NotImplementedError
+        """Only of a kind that `can_change`."""
+        raise AssertionError(f"{type(self).__name__} cannot be changed")
 
     def forget(self, http: httpx2.Client, thing: Thing) -> None:
         good(http.delete(thing.path))
 
+    @abstractmethod
     def check(self, http: httpx2.Client, thing: Thing) -> None:
         """It is as was said."""
-        raise NotImplementedError
 
     def check_gone(self, http: httpx2.Client, thing: Thing) -> None:
         assert http.get(thing.path).status_code == 404
 
     def check_all(self, http: httpx2.Client) -> None:
         """Whatever is to be seen of this kind is whole, acknowledged or not."""
+        return
 
     def end(self, http: httpx2.Client, thing: Thing) -> None:
         """What was under way comes to its end."""

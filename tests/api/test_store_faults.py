@@ -9,10 +9,9 @@ import pytest
 
 from llmatic.config import StoreSettings
 from llmatic.core.errors import Unavailable
-from llmatic.services.responses import LEASE
 from tests.api.asking_responses import made
 from tests.api.conftest import WAIT_S, Serve, Served
-from tests.api.test_background_responses import ended, gated, state
+from tests.api.test_background_responses import ended, gated
 from tests.fakes import SPEC, Gate
 
 
@@ -84,17 +83,3 @@ def test_the_end_of_a_background_response_waits_for_the_database(
     away.back.set()
     final = ended(own, body["id"])
     assert (final["status"], final["output"][0]["content"][0]["text"]) == ("completed", "word ")
-
-
-def test_a_response_that_is_made_here_is_not_abandoned(own: Served) -> None:
-    """Though its lease is over, as it is when the database was away for long."""
-    gate = Gate()
-    own.pool.script = gated(gate)
-    body = made(own, background=True)
-    assert gate.reached.wait(WAIT_S)
-    responses = own.stored.responses
-    clock = responses._clock
-    responses._clock = lambda: clock() + 2 * LEASE / 1_000_000
-    assert state(own, body["id"])["status"] == "in_progress"
-    gate.open()
-    assert ended(own, body["id"])["status"] == "completed"
