@@ -7,7 +7,7 @@ closed when it stops. Event loop's thread.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -168,26 +168,21 @@ def _lifespan(
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        await ledger.open()
-        try:
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(stored.close)
+            await ledger.open()
+            closing.push_async_callback(ledger.close)
+            context.recorder.open()
+            closing.push_async_callback(context.recorder.close)
+            stored.background.open()
+            closing.push_async_callback(stored.background.close)  # the last to count anything
             await pool.start()
-        except BaseException:
-            await ledger.close()
-            raise
-        stored.background.open()
-        sweeping = asyncio.create_task(stored.sweeper.run())
-        context.batches.start(InProcess(context))
-        context.recorder.open()
-        try:
+            closing.push_async_callback(pool.close)
+            context.batches.start(InProcess(context))
+            closing.push_async_callback(context.batches.close)
+            sweeping = asyncio.create_task(stored.sweeper.run())
+            closing.callback(sweeping.cancel)
             yield
-        finally:
-            sweeping.cancel()
-            await context.batches.close()
-            await pool.close()
-            await stored.background.close()  # the last to count anything
-            await context.recorder.close()
-            await ledger.close()
-            await stored.close()
 
     return lifespan
 

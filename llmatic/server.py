@@ -11,6 +11,7 @@ import contextlib
 import ipaddress
 import logging
 import os
+import resource
 import socket
 import sys
 from types import FrameType
@@ -33,6 +34,7 @@ _POLL_S = 0.05
 _CLOSE_TIMEOUT_S = 5
 _KEEP_ALIVE_S = 75
 _BACKLOG = 2048
+_MAX_FILES = 65_536
 _log = structlog.get_logger("llmatic.server")
 
 
@@ -81,6 +83,7 @@ def run(settings: Settings) -> None:
     Raises ConfigError if the address cannot be had, or if others can reach it and there is no key.
     """
     configure_logging(settings.server.log_level)
+    allow_many_files()
     stored = open_stored(settings.store, settings.auth)
     if settings.auth.secret is None and (settings.store.url or "").startswith("postgresql"):
         _log.warning("auth_secret_not_set", why="keys that are made here open nothing on other servers")
@@ -94,6 +97,15 @@ def run(settings: Settings) -> None:
     server.run(sockets=[listener])
     if not server.started:
         raise ConfigError("The server could not start; the log says why.")
+
+
+def allow_many_files() -> None:
+    """Raise the limit of open files, 1024 on many systems, as far as is allowed: a client is a file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        with contextlib.suppress(ValueError, OSError):  # macOS: as many as the kernel's own limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def build_server(settings: Settings, app: Application) -> DrainingServer:

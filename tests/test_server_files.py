@@ -1,11 +1,12 @@
-"""A real server whose disk is full."""
+"""A real server whose disk is full, or that may open few files."""
 
 import re
 import resource
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx2
@@ -15,7 +16,9 @@ PROGRAM = """
 import resource, sys
 from llmatic.config import ServerSettings, Settings, StoreSettings
 from llmatic.server import run
-folder, largest = sys.argv[1], int(sys.argv[2])
+folder, largest, n_files = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+if n_files:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (n_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 if largest:
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
 run(Settings(server=ServerSettings(port=0), store=StoreSettings(folder=folder)))
@@ -23,10 +26,12 @@ run(Settings(server=ServerSettings(port=0), store=StoreSettings(folder=folder)))
 
 
 @contextmanager
-def running(folder: Path, largest_file: int = 0) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running(
+    folder: Path, *, largest_file: int = 0, n_files: int = 0
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server process and its address; killed at the end."""
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(folder), str(largest_file)],
+        [sys.executable, "-c", PROGRAM, str(folder), str(largest_file), str(n_files)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -44,7 +49,10 @@ def running(folder: Path, largest_file: int = 0) -> Iterator[tuple[subprocess.Po
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
-    with running(tmp_path, 1_000_000) as (_, url), httpx2.Client(base_url=url, timeout=WAIT_S) as client:
+    with (
+        running(tmp_path, largest_file=1_000_000) as (_, url),
+        httpx2.Client(base_url=url, timeout=WAIT_S) as client,
+    ):
         for _ in range(2):
             reply = client.post(
                 "/files", data={"purpose": "user_data"}, files={"file": ("a", b"x" * 5_000_000)}
@@ -60,7 +68,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
 def test_a_full_disk_under_the_database_loses_nothing_and_may_be_cleared(tmp_path: Path) -> None:
     said = {"items": [{"type": "message", "role": "user", "content": "x" * 60_000}]}
     with (
-        running(tmp_path, 1_000_000) as (process, url),
+        running(tmp_path, largest_file=1_000_000) as (process, url),
         httpx2.Client(base_url=url, timeout=WAIT_S) as client,
     ):
         kept = []
@@ -78,3 +86,12 @@ def test_a_full_disk_under_the_database_loses_nothing_and_may_be_cleared(tmp_pat
             (item,) = client.get(f"/conversations/{name}/items").raise_for_status().json()["data"]
             assert item["content"][0]["text"] == "x" * 60_000
             assert client.delete(f"/conversations/{name}").status_code == 200
+
+
+def test_a_low_limit_of_open_files_is_raised(tmp_path: Path) -> None:
+    with running(tmp_path, n_files=128) as (_, url), ExitStack() as stack:
+        port = httpx2.URL(url).port
+        for _ in range(200):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=WAIT_S))
+            client.sendall(b"GET /v1/models HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+            assert client.recv(65_536).startswith(b"HTTP/1.1 200")

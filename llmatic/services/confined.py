@@ -76,7 +76,7 @@ class Confined:
         self._is_closed = True
         for child in (*self._idle, *self._busy):
             child.kill()
-        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self._threads.shutdown)  # whoever waits for one is told so
         while self._idle:
             self._idle.pop().end()
 
@@ -87,9 +87,12 @@ class Confined:
             turn = self._turns[owner] = _Turn()
         with turn.waiting():
             async with turn.lock:
-                raw = await asyncio.get_running_loop().run_in_executor(
-                    self._threads, self._work, orjson.dumps(job)
-                )
+                if not self._is_closed:
+                    raw = await asyncio.get_running_loop().run_in_executor(
+                        self._threads, self._work, orjson.dumps(job)
+                    )
+        if self._is_closed:
+            raise Unavailable("The server is shutting down. Please try again later.", retry_after_s=5.0)
         answer: Json = {"exceeded": "time or memory"} if raw is None else orjson.loads(raw)
         if "refused" in answer:
             refused = answer["refused"]
@@ -102,21 +105,27 @@ class Confined:
 
     def _work(self, job: bytes) -> bytes | None:
         """What came of it; None if it was the end of the process that worked on it."""
-        while True:
+        while not self._is_closed:
             try:
                 child, is_new = self._idle.pop(), False
             except IndexError:
                 child, is_new = _Child(self._command), True
             self._busy.add(child)
-            answer = None if self._is_closed else child.ask(job, self._max_job_s)
-            self._busy.discard(child)
+            answer = None
+            try:
+                if not self._is_closed:
+                    answer = child.ask(job, self._max_job_s)
+            finally:
+                self._busy.discard(child)
+                if answer is None:
+                    child.end()
             if answer is not None:
                 self._idle.append(child)
                 return answer
-            child.end()
-            if is_new or self._is_closed:
+            if is_new:
                 return None
             # One that had waited for work may have ended by itself just then.
+        return None
 
 
 class _Turn:
@@ -176,7 +185,7 @@ class _Child:
         os.set_blocking(fd, False)
         rest = memoryview(data)
         while rest:
-            if not select.select([], [fd], [], max(0.0, end_s - time.monotonic()))[1]:
+            if not _is_ready(fd, select.POLLOUT, end_s):
                 raise TimeoutError
             rest = rest[os.write(fd, rest) :]
 
@@ -185,7 +194,7 @@ class _Child:
         fd = self._process.stdout.fileno()
         pieces: list[bytes] = []
         while size:
-            if not select.select([fd], [], [], max(0.0, end_s - time.monotonic()))[0]:
+            if not _is_ready(fd, select.POLLIN, end_s):
                 return None
             piece = os.read(fd, min(size, 1 << 20))
             if not piece:
@@ -193,3 +202,10 @@ class _Child:
             pieces.append(piece)
             size -= len(piece)
         return b"".join(pieces)
+
+
+def _is_ready(fd: int, event: int, end_s: float) -> bool:
+    """Whether a pipe is ready before then. Not by `select`, which fails at a file numbered 1024."""
+    poll = select.poll()
+    poll.register(fd, event)
+    return bool(poll.poll(max(0.0, end_s - time.monotonic()) * 1000))

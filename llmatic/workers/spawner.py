@@ -9,6 +9,7 @@ thread waits for its exit. Never talks to a worker.
 
 import asyncio
 import contextlib
+import errno
 import os
 import queue
 import signal
@@ -56,8 +57,8 @@ class Spawner:
         def job() -> None:
             try:
                 done.set_result(_spawn(command, loop))
-            except OSError as error:
-                done.set_exception(error)
+            except Exception as error:
+                done.set_exception(error)  # the thread must live: its end would end every worker
 
         self._jobs.put(job)
         waiting = asyncio.wrap_future(done)
@@ -78,9 +79,13 @@ class Spawner:
 
 
 def _spawn(command: Sequence[str], loop: asyncio.AbstractEventLoop) -> Spawned:
-    ours, theirs = socket.socketpair()
-    output, output_end = os.pipe()
-    try:
+    with contextlib.ExitStack() as always, contextlib.ExitStack() as on_failure:
+        ours, theirs = socket.socketpair()
+        on_failure.callback(ours.close)
+        always.callback(theirs.close)
+        output, output_end = os.pipe()
+        on_failure.callback(os.close, output)
+        always.callback(os.close, output_end)
         process = subprocess.Popen(
             [*command, "--fd", str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
@@ -90,17 +95,18 @@ def _spawn(command: Sequence[str], loop: asyncio.AbstractEventLoop) -> Spawned:
             env=_environment(),
             process_group=0,  # not a new session: Linux (autogroup) compares niceness within a session only
         )
-    except BaseException:
-        ours.close()
-        os.close(output)
-        raise
-    finally:
-        theirs.close()
-        os.close(output_end)
-    exited: asyncio.Future[int] = loop.create_future()
-    waiter = threading.Thread(target=_wait, args=(process, loop, exited), name=f"llmatic-wait-{process.pid}")
-    waiter.daemon = True
-    waiter.start()
+        on_failure.callback(process.wait)
+        on_failure.callback(process.kill)
+        exited: asyncio.Future[int] = loop.create_future()
+        waiter = threading.Thread(
+            target=_wait, args=(process, loop, exited), name=f"llmatic-wait-{process.pid}"
+        )
+        waiter.daemon = True
+        try:
+            waiter.start()
+        except RuntimeError as error:
+            raise OSError(errno.EAGAIN, str(error)) from error
+        on_failure.pop_all()
     return Spawned(process.pid, ours, output, exited, process)
 
 
