@@ -141,9 +141,6 @@ class BatchRun:
 
     async def _work(self) -> None:
         means, batch = self._means, self.batch
-        # A server that died may have written one more part than it told.
-        leftover = part_key(batch.id, batch.generation - 1, batch.n_parts)
-        await asyncio.to_thread(means.blobs.delete, leftover)
         done = done_lines(await means.database.read(list_parts(batch.id)))
         while self.batch.status == "in_progress":
             if batch.n_total == len(done) or self._has_expired():
@@ -170,7 +167,7 @@ class BatchRun:
             await asyncio.wait((feeding, keeping, stopping), return_when=asyncio.FIRST_COMPLETED)
             await _cancelled(feeding, stopping)
             journal.close()
-            await keeping
+            await asyncio.shield(keeping)  # also to be waited for if this task is cancelled now
         except asyncio.CancelledError:
             await _cancelled(feeding, stopping)
             journal.close()
