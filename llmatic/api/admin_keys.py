@@ -1,4 +1,4 @@
-"""GET and POST /organization/admin_api_keys, GET and DELETE /organization/admin_api_keys/{key_id}.
+"""GET and POST /organization/admin_api_keys; GET, POST and DELETE /organization/admin_api_keys/{key_id}.
 
 Owns how API keys look in replies; a key itself is in the reply to its creation only. Event loop's thread.
 """
@@ -91,6 +91,16 @@ async def serve_retrieve_key(
 ) -> Answer:
     """One key. Raises NotFound, also if it was revoked."""
     return Answer(orjson.dumps(key_object(await _living(context, path["key_id"]))))
+
+
+async def serve_change_key(context: ApiContext, body: dict[str, Any], _caller: Caller) -> Answer:
+    """Change what is said and nothing else. Raises InvalidRequest, NotFound, also if it was revoked."""
+    record = await _living(context, body["key_id"])
+    names = ("name", "scopes", "models", "limits")
+    wanted: dict[str, Any] = {name: body[name] for name in names if name in body}
+    if "expires_in_seconds" in body:
+        wanted["lifetime_s"] = body["expires_in_seconds"]
+    return Answer(orjson.dumps(key_object(await context.stored.keys.change(record.id, wanted))))
 
 
 async def serve_delete_key(

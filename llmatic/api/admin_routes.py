@@ -2,7 +2,13 @@
 
 from starlette.routing import BaseRoute
 
-from llmatic.api.admin_keys import serve_create_key, serve_delete_key, serve_list_keys, serve_retrieve_key
+from llmatic.api.admin_keys import (
+    serve_change_key,
+    serve_create_key,
+    serve_delete_key,
+    serve_list_keys,
+    serve_retrieve_key,
+)
 from llmatic.api.context import ApiContext
 from llmatic.api.endpoint import JsonEndpoint
 from llmatic.api.query import QueryEndpoint
@@ -25,6 +31,7 @@ def admin_routes(context: ApiContext, prefix: str) -> list[BaseRoute]:
             f"{keys}/{{key_id}}",
             "admin",
             GET=QueryEndpoint(context, "retrieveAdminApiKey", serve_retrieve_key),
+            POST=JsonEndpoint(context, "changeAdminApiKey", serve_change_key, is_metered=False),
             DELETE=QueryEndpoint(context, "deleteAdminApiKey", serve_delete_key),
         ),
         *_usage_routes(context, prefix),

@@ -50,6 +50,11 @@ class _Operation:
         return {name: flatten(field) for name, field in flatten(self.schema)["properties"].items()}
 
     @cached_property
+    def keeps_nulls(self) -> bool:
+        """Whether null says something other than nothing."""
+        return "x-llmatic-keeps-nulls" in self._explainer.flatten(self.schema)
+
+    @cached_property
     def integers(self) -> frozenset[str]:
         """The fields that may be integers."""
         return frozenset(
@@ -126,7 +131,8 @@ class Contract:
         content stays. With `unknown_fields: ignore` unknown fields are gone too. Raises InvalidRequest with
         the one error to answer.
         """
-        return self._checked(self._operations[operation_id], _without_nulls(body))
+        operation = self._operations[operation_id]
+        return self._checked(operation, body if operation.keeps_nulls else _without_nulls(body))
 
     def check_query(self, operation_id: str, query: bytes) -> dict[str, Any]:
         """The parameters of a query string, as numbers and booleans where those are due.

@@ -1,4 +1,4 @@
-"""`llmatic keys`: create, list, show, rotate, revoke, forget; and what they used.
+"""`llmatic keys`: create, list, show, change, rotate, revoke, forget; and what they used.
 
 Owns the commands' options and what they print. Works on the configured database, also while servers use it.
 """
@@ -72,9 +72,7 @@ def create_key(
             limits=wanted,
         ),
     )
-    names = {known for spec in settings.models.values() for known in (spec.id, *spec.aliases)}
-    for unknown in sorted(set(models or ()) - names):
-        typer.echo(f"note: no model of this configuration is called '{unknown}'", err=True)
+    _note_unknown(settings, models)
     if as_json:
         _print_json({**_shown(record), "value": key})
         return
@@ -107,16 +105,52 @@ def list_keys(
 @keys_app.command("show")
 def show_key(key_id: KeyArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show what is known of a key, which is not the key."""
-    from llmatic.cli.tables import pairs
+    _print_key(_run(_settings(config), lambda keys: keys.get(key_id)), as_json=as_json)
 
-    record = _run(_settings(config), lambda keys: keys.get(key_id))
-    if as_json:
-        _print_json(_shown(record))
-        return
-    limits = ", ".join(f"{name}={value}" for name, value in sorted(record.limits.items()))
-    names = ["id", "name", "owner", "key", "scopes", "models", "created", "expires", "last used", "state"]
-    row = dict(zip(names, _row(record, _now()), strict=True))
-    typer.echo(pairs({**row, "limits": limits or "-"}))
+
+@keys_app.command("change")
+def change_key(
+    key_id: KeyArgument,
+    name: Annotated[str | None, typer.Option("--name", "-n", help="What the key is for.")] = None,
+    scopes: Annotated[
+        list[str] | None, typer.Option("--scope", help=f"Any of {', '.join(SCOPES)}, in place of the old.")
+    ] = None,
+    models: Annotated[
+        list[str] | None, typer.Option("--model", help="A model that may be used, in place of the old.")
+    ] = None,
+    all_models: Annotated[bool, typer.Option("--all-models", help="Every model may be used.")] = False,
+    expires_in: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Such as 12h or 30d, from now.")
+    ] = None,
+    never_expires: Annotated[
+        bool, typer.Option("--never-expires", help="It opens until it is revoked.")
+    ] = False,
+    limits: Annotated[
+        list[str] | None,
+        typer.Option("--limit", metavar="NAME=N", help="NAME= lets the configuration's limit hold again."),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change what a key may do; what is not said stays. Servers that run notice within seconds."""
+    if models and all_models:
+        raise typer.BadParameter("say either --model or --all-models", param_hint="--all-models")
+    if expires_in is not None and never_expires:
+        raise typer.BadParameter("say either --expires-in or --never-expires", param_hint="--never-expires")
+    wanted: dict[str, Any] = {"name": name, "scopes": scopes or None, "models": models or None}
+    wanted = {field: value for field, value in wanted.items() if value is not None}
+    if all_models:
+        wanted["models"] = None
+    if never_expires or expires_in is not None:
+        wanted["lifetime_s"] = None if expires_in is None else _duration(expires_in, "--expires-in")
+    if limits:
+        wanted["limits"] = dict(_limit(text, may_be_none=True) for text in limits)
+    if not wanted:
+        raise typer.BadParameter("say what to change, such as --limit requests_per_minute=60")
+    settings = _settings(config)
+    record = _run(settings, lambda keys: keys.change(key_id, wanted))
+    _note_unknown(settings, models)
+    _print_key(record, as_json=as_json)
 
 
 @keys_app.command("rotate")
@@ -212,8 +246,16 @@ def _duration(text: str, option: str) -> float:
     return seconds
 
 
-def _limit(text: str) -> tuple[str, int]:
-    name, _, value = text.partition("=")
+def _note_unknown(settings: "Settings", models: list[str] | None) -> None:
+    names = {known for spec in settings.models.values() for known in (spec.id, *spec.aliases)}
+    for unknown in sorted(set(models or ()) - names):
+        typer.echo(f"note: no model of this configuration is called '{unknown}'", err=True)
+
+
+def _limit(text: str, *, may_be_none: bool = False) -> tuple[str, int | None]:
+    name, sign, value = text.partition("=")
+    if may_be_none and sign and not value:
+        return name.strip(), None
     if not value.isdecimal():
         raise typer.BadParameter(
             f"'{text}': write NAME=N, such as requests_per_minute=60", param_hint="--limit"
@@ -227,6 +269,18 @@ def _row(record: "KeyRecord", now: int) -> list[str]:
     times = [_time(record.created_at), _time(record.expires_at), _time(record.used_at)]
     owner = "itself" if record.owner == record.id else record.owner
     return [record.id, record.name, owner, record.hint, ", ".join(record.scopes), models, *times, state]
+
+
+def _print_key(record: "KeyRecord", *, as_json: bool) -> None:
+    from llmatic.cli.tables import pairs
+
+    if as_json:
+        _print_json(_shown(record))
+        return
+    limits = ", ".join(f"{name}={value}" for name, value in sorted(record.limits.items()))
+    names = ["id", "name", "owner", "key", "scopes", "models", "created", "expires", "last used", "state"]
+    row = dict(zip(names, _row(record, _now()), strict=True))
+    typer.echo(pairs({**row, "limits": limits or "-"}))
 
 
 def _shown(record: "KeyRecord") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""API keys: made, shown once, recognised, revoked.
+"""API keys: made, shown once, recognised, changed, revoked.
 
 Owns the form of a key, its digest, what a key may be given, and the note of when it was last used. Never logs
 or stores a key. Event loop's thread.
@@ -25,6 +25,7 @@ from llmatic.store.database import Database
 from llmatic.store.keys import (
     KeyRecord,
     add_key,
+    change_key,
     drop_key,
     find_key,
     get_key,
@@ -62,7 +63,7 @@ class Keys:
         self._clock = clock
         self._memory = KeyMemory()
         self._notes: set[asyncio.Task[None]] = set()
-        self._n_revoked = 0
+        self._n_changes = 0
 
     async def create(
         self,
@@ -80,8 +81,6 @@ class Keys:
         """
         key_id, key = _drawn()
         now = self._now()
-        if lifetime_s is not None and not 0 < lifetime_s <= MAX_LIFETIME_S:
-            raise InvalidRequest("A key must expire within 100 years.", param="expires_in_seconds")
         record = KeyRecord(
             id=key_id,
             owner=key_id if owner is None else _name(owner, "owner"),
@@ -92,7 +91,7 @@ class Keys:
             models=None if models is None else _models(models),
             limits=checked(limits or {}),
             created_at=now,
-            expires_at=None if lifetime_s is None else now + int(lifetime_s * MICROSECONDS),
+            expires_at=_end(now, lifetime_s),
         )
         await self._database.write(add_key(record))
         return record, key
@@ -110,7 +109,7 @@ class Keys:
         known = self._memory.find(digest, now)
         if known is not None:
             return known[0]
-        n_revoked = self._n_revoked
+        n_changes = self._n_changes
         try:
             record = await self._database.read(find_key(digest))
         except Unavailable:
@@ -128,7 +127,7 @@ class Keys:
             return None
         expires_at = None if record.expires_at is None else record.expires_at / MICROSECONDS
         found = _principal(record)
-        if n_revoked == self._n_revoked:  # else it may have been revoked after it was read
+        if n_changes == self._n_changes:  # else it may have been revoked after it was read
             self._memory.keep(digest, found, now, expires_at)
         self._note_use(record)
         return found
@@ -146,7 +145,21 @@ class Keys:
     async def revoke(self, key_id: str) -> KeyRecord:
         """From now on it opens nothing, on other servers after REMEMBERED_S. Raises NotFound."""
         record = _found(await self._database.write(revoke_key(key_id, self._now())), key_id)
-        self._n_revoked += 1
+        self._n_changes += 1
+        self._memory.forget(record.digest)
+        return record
+
+    async def change(self, key_id: str, wanted: Mapping[str, Any]) -> KeyRecord:
+        """Another `name`, `scopes`, `models`, `limits` or `lifetime_s` from now; what is not said stays.
+
+        Of the limits those stay that are not said; None is none of its own. On other servers it holds after
+        REMEMBERED_S. Raises NotFound, InvalidRequest naming what a key cannot be given.
+        """
+        now = self._now()
+        record = _found(
+            await self._database.write(change_key(key_id, lambda old: _changed(old, wanted, now))), key_id
+        )
+        self._n_changes += 1
         self._memory.forget(record.digest)
         return record
 
@@ -171,7 +184,7 @@ class Keys:
         until = now + int(min(keep_s, MAX_LIFETIME_S) * MICROSECONDS)
         if not await self._database.write(replace_key(key_id, record, now, until)):
             raise InvalidRequest(f"The key {key_id} opens nothing any more: make a new one.", param="key_id")
-        self._n_revoked += 1
+        self._n_changes += 1
         self._memory.forget(old.digest)
         return record, key
 
@@ -244,6 +257,34 @@ def _principal(record: KeyRecord) -> Principal:
     models = None if record.models is None else frozenset(record.models)
     limits = Limits.of(record.limits) if record.limits else None
     return Principal(record.id, record.owner, frozenset(record.scopes), models, limits)
+
+
+def _changed(old: KeyRecord, wanted: Mapping[str, Any], now: int) -> KeyRecord:
+    if old.revoked_at is not None:
+        raise InvalidRequest(f"The key {old.id} was revoked: make a new one.", param="key_id")
+    values: dict[str, Any] = {}
+    if "name" in wanted:
+        values["name"] = _name(wanted["name"], "name")
+    if "scopes" in wanted:
+        values["scopes"] = _scopes(wanted["scopes"])
+    if "models" in wanted:
+        values["models"] = None if wanted["models"] is None else _models(wanted["models"])
+    if "limits" in wanted:
+        said = wanted["limits"]
+        checked({name: 0 if value is None else value for name, value in said.items()})
+        limits = {**old.limits, **said}
+        values["limits"] = {name: value for name, value in limits.items() if value is not None}
+    if "lifetime_s" in wanted:
+        values["expires_at"] = _end(now, wanted["lifetime_s"])
+    return replace(old, **values)
+
+
+def _end(now: int, lifetime_s: float | None) -> int | None:
+    if lifetime_s is None:
+        return None
+    if not 0 < lifetime_s <= MAX_LIFETIME_S:
+        raise InvalidRequest("A key must expire within 100 years.", param="expires_in_seconds")
+    return now + int(lifetime_s * MICROSECONDS)
 
 
 def _name(text: str, param: str) -> str:

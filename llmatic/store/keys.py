@@ -52,18 +52,31 @@ def add_key(record: KeyRecord) -> Callable[[Connection], None]:
             insert(api_keys).values(
                 id=record.id,
                 owner=record.owner,
-                name=record.name,
                 digest=record.digest,
                 hint=record.hint,
-                scopes=json.dumps(record.scopes),
-                models=None if record.models is None else json.dumps(record.models),
-                limits=json.dumps(dict(record.limits)),
                 created_at=record.created_at,
-                expires_at=record.expires_at,
                 revoked_at=record.revoked_at,
                 used_at=record.used_at,
+                **_changeable(record),
             )
         )
+
+    return work
+
+
+def change_key(
+    key_id: str, change: Callable[[KeyRecord], KeyRecord]
+) -> Callable[[Connection], KeyRecord | None]:
+    """Write what `change` makes of a key's name, rights, limits and end. None if there is no such key."""
+    wanted = select(api_keys).where(api_keys.c.id == key_id).with_for_update()
+
+    def work(connection: Connection) -> KeyRecord | None:
+        row = connection.execute(wanted).first()
+        if row is None:
+            return None
+        new = change(_record(row))
+        connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(**_changeable(new)))
+        return new
 
     return work
 
@@ -173,6 +186,16 @@ def drop_key(key_id: str) -> Callable[[Connection], None]:
         connection.execute(gone)
 
     return work
+
+
+def _changeable(record: KeyRecord) -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "scopes": json.dumps(record.scopes),
+        "models": None if record.models is None else json.dumps(record.models),
+        "limits": json.dumps(dict(record.limits)),
+        "expires_at": record.expires_at,
+    }
 
 
 def _first(connection: Connection, condition: Any) -> KeyRecord | None:

@@ -24,16 +24,6 @@ def admin(own: Served) -> str:
     return own.make_key("admin", scopes=("admin",))
 
 
-def sdk(own: Served, key: str) -> openai.OpenAI:
-    return openai.OpenAI(
-        base_url=own.base_url,
-        api_key=None,
-        admin_api_key=key,
-        max_retries=0,
-        _strict_response_validation=True,
-    )
-
-
 def post(own: Served, key: str, **body: Any) -> Any:
     reply = own.http.post(KEYS, json=body, headers={"x-api-key": key})
     assert_response_matches("createAdminApiKey", reply.status_code, reply.content)
@@ -41,7 +31,7 @@ def post(own: Served, key: str, **body: Any) -> Any:
 
 
 def test_the_official_client_makes_lists_and_deletes_keys(own: Served, admin: str) -> None:
-    keys = sdk(own, admin).admin.organization.admin_api_keys
+    keys = own.sdk(admin).admin.organization.admin_api_keys
     made = keys.create(name="ключ 🔑", expires_in_seconds=3600)
     assert made.value.startswith("sk-llmatic-")
     assert made.expires_at is not None
@@ -51,10 +41,10 @@ def test_the_official_client_makes_lists_and_deletes_keys(own: Served, admin: st
     assert "value" not in found.model_dump()
     assert made.value not in found.model_dump_json()
     # Without scopes it is an admin key, as OpenAI's are.
-    assert made.id in {key.id for key in sdk(own, made.value).admin.organization.admin_api_keys.list()}
+    assert made.id in {key.id for key in own.sdk(made.value).admin.organization.admin_api_keys.list()}
     assert keys.delete(made.id).deleted is True
     with pytest.raises(openai.AuthenticationError):
-        sdk(own, made.value).admin.organization.admin_api_keys.list()
+        own.sdk(made.value).admin.organization.admin_api_keys.list()
     for again in (keys.retrieve, keys.delete):
         with pytest.raises(openai.NotFoundError, match="No such API key"):
             again(made.id)
@@ -62,7 +52,7 @@ def test_the_official_client_makes_lists_and_deletes_keys(own: Served, admin: st
 
 def test_pages(own: Served, admin: str) -> None:
     made = [own.make_key(f"page {number}") for number in range(5)]
-    keys = sdk(own, admin).admin.organization.admin_api_keys
+    keys = own.sdk(admin).admin.organization.admin_api_keys
     for order in ("asc", "desc"):
         names = [key.name for key in keys.list(limit=2, order=order)]
         shown = [name for name in names if name and name.startswith("page")]
@@ -89,6 +79,62 @@ def test_what_a_key_may_do(own: Served, admin: str) -> None:
     reply = own.http.get(f"{KEYS}/{made['id']}", headers={"x-api-key": admin})
     assert_response_matches("retrieveAdminApiKey", 200, reply.content)
     assert reply.json() == {name: value for name, value in made.items() if name != "value"}
+
+
+def test_a_key_is_changed_and_stays_the_same_key(own: Served, admin: str) -> None:
+    made = post(own, admin, name="n", scopes=["inference"], limits={"requests_per_minute": 1}).json()
+    path, holder = f"{KEYS}/{made['id']}", {"x-api-key": made["value"]}
+
+    def chat() -> int:
+        body = {"model": SPEC.id, "messages": [{"role": "user", "content": "Hi"}]}
+        return own.http.post("/v1/chat/completions", json=body, headers=holder).status_code
+
+    assert [chat(), chat()] == [200, 429]
+    wanted = {"limits": {"requests_per_minute": 1000}, "expires_in_seconds": 60, "name": "other"}
+    reply = own.http.post(path, json=wanted, headers={"x-api-key": admin})
+    assert_response_matches("changeAdminApiKey", 200, reply.content)
+    changed = reply.json()
+    assert changed["expires_at"] - made["created_at"] in (60, 61, 62)
+    known = {**made, "name": "other", "limits": {"requests_per_minute": 1000}}
+    assert {**changed, "expires_at": None} == {
+        **{name: value for name, value in known.items() if name != "value"},
+        "last_used_at": changed["last_used_at"],
+    }
+    assert chat() == 200
+    wanted = {"models": [], "expires_in_seconds": None, "limits": {"requests_per_minute": None}}
+    changed = own.http.post(path, json=wanted, headers={"x-api-key": admin}).json()
+    assert (changed["models"], changed["expires_at"], changed["limits"]) == ([], None, {})
+    assert chat() == 404
+    assert own.http.post(path, json={"models": None}, headers={"x-api-key": admin}).json()["models"] is None
+    assert chat() == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"name": "\x7f"}, "name"),
+        ({"name": None}, "name"),
+        ({"owner": "bob"}, None),
+        ({"scopes": None}, "scopes"),
+        ({"limits": None}, "limits"),
+        ({"limits": {"rpm": None}}, "limits.rpm"),
+        ({"expires_in_seconds": 0}, "expires_in_seconds"),
+    ],
+)
+def test_what_of_a_change_is_refused(
+    own: Served, admin: str, body: dict[str, Any], param: str | None
+) -> None:
+    made = post(own, admin, name="n").json()
+    reply = own.http.post(f"{KEYS}/{made['id']}", json=body, headers={"x-api-key": admin})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
+
+
+def test_what_is_not_there_cannot_be_changed(own: Served, admin: str) -> None:
+    made = post(own, admin, name="n").json()
+    own.http.delete(f"{KEYS}/{made['id']}", headers={"x-api-key": admin})
+    for key_id in (made["id"], "key_none"):
+        reply = own.http.post(f"{KEYS}/{key_id}", json={"name": "m"}, headers={"x-api-key": admin})
+        assert (reply.status_code, reply.json()["error"]["message"]) == (404, f"No such API key: {key_id}")
 
 
 def test_when_a_key_was_used(own: Served, admin: str) -> None:
@@ -137,7 +183,13 @@ def test_what_of_a_list_is_refused(own: Served, admin: str, query: str) -> None:
 
 def test_only_administrators(own: Served) -> None:
     key = own.make_key(scopes=("inference", "files", "training"))
-    for method, path in (("GET", KEYS), ("POST", KEYS), ("GET", f"{KEYS}/x"), ("DELETE", f"{KEYS}/x")):
+    for method, path in (
+        ("GET", KEYS),
+        ("POST", KEYS),
+        ("GET", f"{KEYS}/x"),
+        ("POST", f"{KEYS}/x"),
+        ("DELETE", f"{KEYS}/x"),
+    ):
         reply = own.http.request(method, path, headers={"x-api-key": key})
         error = reply.json()["error"]
         assert reply.status_code == 403

@@ -112,6 +112,41 @@ def test_a_rotated_key_is_another_of_the_same_owner(config: Path) -> None:
     assert holder(config, kept["value"]) is not None
 
 
+def test_what_is_said_of_a_key_changes(config: Path) -> None:
+    made = read(config, "create", "--name", "k", "--model", "a", "--limit", "tokens_per_day=5")
+    said = ("--limit", "requests_per_minute=60", "--limit", "tokens_per_day=", "--all-models")
+    changed = read(config, "change", made["id"], *said, "--expires-in", "1h", "--scope", "files")
+    assert (changed["models"], changed["scopes"], changed["limits"]) == (
+        None,
+        ["files"],
+        {"requests_per_minute": 60},
+    )
+    assert changed["expires_at"] >= made["created_at"] + 3600
+    shown = run(config, "change", made["id"], "--name", "інша", "--never-expires", "--model", "writer")
+    assert "інша" in shown.stdout
+    assert "requests_per_minute=60" in shown.stdout
+    assert "no model of this configuration is called 'writer'" in shown.stderr
+    assert read(config, "show", made["id"])["expires_at"] is None
+    who = holder(config, made["value"])
+    assert who is not None
+    assert who.models == frozenset({"writer"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "say what to change"),
+        (("--all-models", "--model", "a"), "either --model or --all-models"),
+        (("--never-expires", "--expires-in", "1h"), "either --expires-in or --never-expires"),
+        (("--limit", "requests_per_minute"), "write NAME=N"),
+    ],
+)
+def test_a_change_must_be_clear(config: Path, arguments: tuple[str, ...], said: str) -> None:
+    found = run(config, "change", "key_none", *arguments)
+    assert found.exit_code == 2
+    assert said in " ".join(found.output.replace("│", " ").split())
+
+
 def test_a_forgotten_key_is_in_no_list(config: Path) -> None:
     made = read(config, "create", "-n", "gone")
     run(config, "revoke", made["id"])
@@ -154,6 +189,7 @@ def test_more_keys_than_a_page(config: Path, monkeypatch: pytest.MonkeyPatch) ->
         (["rotate", "key_none"], NotFound, "No such API key: key_none"),
         (["rotate", "key_none", "--keep", "soon"], ConfigError, "--keep must be a duration"),
         (["forget", "key_none"], NotFound, "No such API key: key_none"),
+        (["change", "key_none", "--all-models"], NotFound, "No such API key: key_none"),
     ],
 )
 def test_mistakes_are_sentences(

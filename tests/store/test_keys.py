@@ -1,10 +1,12 @@
+import asyncio
 import traceback
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from llmatic.core.errors import InvalidRequest, NotFound
-from llmatic.core.limits import Limits
+from llmatic.core.limits import NAMES, Limits
 from llmatic.services.keys import MICROSECONDS, REMEMBERED_S, Keys, masked
 from llmatic.store.database import Database, open_database
 from llmatic.store.errors import AlreadyThere
@@ -73,7 +75,7 @@ async def test_a_revoked_key_opens_nothing_at_once(keys: Keys) -> None:
     record, key = await keys.create("k")
     await keys.recognise(key)
     revoked = await keys.revoke(record.id)
-    assert revoked == replace(record, revoked_at=revoked.revoked_at)
+    assert replace(revoked, used_at=None) == replace(record, revoked_at=revoked.revoked_at)
     assert await keys.recognise(key) is None
     assert (await keys.revoke(record.id)).revoked_at == revoked.revoked_at
     assert not await keys.open_any()
@@ -122,6 +124,84 @@ async def test_a_rotated_key_does_not_live_longer_than_it_would_have(keys: Keys)
     old, _ = await keys.create("k", lifetime_s=5.0)
     await keys.rotate(old.id, keep_s=3600.0)
     assert (await keys.get(old.id)).expires_at == old.expires_at
+
+
+async def test_what_is_said_of_a_key_changes_and_nothing_else(keys: Keys, clock: Clock) -> None:
+    limits = {"queue_share": 5, "tokens_per_day": 7}
+    made, key = await keys.create(
+        "k", owner="ann", scopes=("files",), models=("a",), limits=limits, lifetime_s=9.0
+    )
+    assert await keys.recognise(key)
+    clock.now += 1.0
+    changes: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({"name": " ключ "}, {"name": "ключ"}),
+        ({"scopes": ("inference", "files")}, {"scopes": ("inference", "files")}),
+        ({"models": ()}, {"models": ()}),
+        ({"models": None}, {"models": None}),
+        (
+            {"limits": {"tokens_per_day": None, "requests_per_minute": 3}},
+            {"limits": {"queue_share": 5, "requests_per_minute": 3}},
+        ),
+        ({"lifetime_s": 60.0}, {"expires_at": int((clock.now + 60) * MICROSECONDS)}),
+        ({"lifetime_s": None}, {"expires_at": None}),
+        ({}, {}),
+    ]
+    expected = made
+    for wanted, found in changes:
+        expected = replace(expected, **found)
+        changed = await keys.change(made.id, wanted)
+        assert replace(changed, used_at=None) == expected
+        assert replace(await keys.get(made.id), used_at=None) == expected
+        who = await keys.recognise(key)  # which is not remembered as it was
+        assert who is not None
+        assert (who.scopes, who.models) == (
+            frozenset(expected.scopes),
+            None if expected.models is None else frozenset(expected.models),
+        )
+        assert who.limits == Limits.of(expected.limits)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "param"),
+    [
+        ({"name": " "}, "name"),
+        ({"scopes": ()}, "scopes"),
+        ({"models": ("",)}, "models"),
+        ({"limits": {"rpm": None}}, "rpm"),
+        ({"limits": {"queue_share": 101}}, "queue_share"),
+        ({"lifetime_s": 0.0}, "expires_in_seconds"),
+    ],
+)
+async def test_what_a_key_cannot_be_given_changes_nothing(
+    keys: Keys, wanted: dict[str, Any], param: str
+) -> None:
+    made, _ = await keys.create("k")
+    with pytest.raises(InvalidRequest) as refused:
+        await keys.change(made.id, {"name": "other", **wanted})
+    assert refused.value.param == param
+    assert await keys.get(made.id) == made
+
+
+async def test_a_key_that_has_expired_may_be_prolonged_but_not_one_that_was_revoked(
+    keys: Keys, clock: Clock
+) -> None:
+    made, key = await keys.create("k", lifetime_s=5.0)
+    clock.now += 5.0
+    assert await keys.recognise(key) is None
+    await keys.change(made.id, {"lifetime_s": 5.0})
+    assert await keys.recognise(key) is not None
+    await keys.revoke(made.id)
+    with pytest.raises(InvalidRequest, match="was revoked"):
+        await keys.change(made.id, {"name": "n"})
+    with pytest.raises(NotFound):
+        await keys.change("key_none", {"name": "n"})
+
+
+async def test_two_changes_at_once_both_hold(keys: Keys) -> None:
+    made, _ = await keys.create("k")
+    wanted = {name: k for k, name in enumerate(NAMES, 1)}
+    await asyncio.gather(*(keys.change(made.id, {"limits": {name: k}}) for name, k in wanted.items()))
+    assert (await keys.get(made.id)).limits == wanted
 
 
 async def test_only_keys_that_open_nothing_are_forgotten(keys: Keys) -> None:
