@@ -62,7 +62,7 @@ class Explainer:
         return value
 
     def _error(self, schema: Schema, value: Any, path: Path, siblings: Schema) -> InvalidRequest | None:
-        if isinstance(value, dict | list) and self._test(schema)(value):
+        if (value is None or isinstance(value, dict | list)) and self._test(schema)(value):
             return None
         flat = self.flatten(schema)
         types = [flat["type"]] if isinstance(flat.get("type"), str) else flat.get("type", [])
@@ -194,6 +194,8 @@ class Explainer:
     def _expected(self, flat: Schema, types: Sequence[str]) -> str:
         """The noun of a wrong type: `an integer`, `one of a string or array of objects`."""
         names = [name for name in types if name != "null"]
+        if not names:
+            return "null"
         if names == ["string"] and "enum" in flat:
             return f"one of {words.quoted_list(flat['enum'], 'or')}"
         nouns: list[str] = []
@@ -229,8 +231,9 @@ def _refusal(
     if value is None:
         return None
     if types == ["null"]:
-        if flat.get("x-llmatic-needs", path[-1]) not in siblings:
-            return words.needs(path, flat["x-llmatic-needs"])
+        needed = flat.get("x-llmatic-needs")
+        if needed is not None and needed not in siblings:
+            return words.needs(path, needed)
         return words.refused_parameter(path, flat["x-llmatic-refused"])
     if any(type(value) is type(item) and value == item for item in flat["x-llmatic-refused-values"]):
         return words.refused_value(value, path, flat["x-llmatic-refused"])
