@@ -29,7 +29,8 @@ def main(log_path: str) -> int:
         for line in sys.stdin:
             log.write(line)
             tail.append(line.rstrip())
-            failed |= bool(FAILURE.match(line))
+            if FAILURE.match(line):
+                failed, finished = True, False  # what was finished before was pip's own build environment
             finished |= "Successfully installed" in line
             text = ""
             if step := STEP.search(line):

@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-BINARIES: Final = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+# Newest first; a client's package has a folder of its own, without a server.
+BINARIES: Final = sorted(
+    (server.parent for server in Path("/usr/lib/postgresql").glob("*/bin/postgres")),
+    key=lambda folder: float(folder.parent.name),
+    reverse=True,
+)
 
 
 class Postgres:

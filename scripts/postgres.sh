@@ -9,9 +9,10 @@ install_it() {
     local settings=/etc/postgresql-common/createcluster.conf
     as_root mkdir -p "${settings%/*}"
     [ -e "$settings" ] || echo "create_main_cluster = false" | as_root tee "$settings" >/dev/null
-    as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-        -o Dpkg::Options::=--force-confold postgresql
+    # Another program, such as a machine's own updates, may be at it.
+    as_root apt-get -o DPkg::Lock::Timeout=300 update -qq || return
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq \
+        --no-install-recommends -o Dpkg::Options::=--force-confold postgresql
 }
 
 is_there || install_it || true

@@ -79,7 +79,12 @@ def lives(n_addresses: int = 1, *, errors: Path | None = None) -> Iterator[Lives
             text=True,
             cwd=Path(__file__).parent.parent,
         )
-    found = Lives(process)
+        try:
+            found = Lives(process)
+        except BaseException:
+            process.kill()
+            process.communicate()
+            raise
     try:
         yield found
     finally:

@@ -81,7 +81,7 @@ def read_until(reply: http.client.HTTPResponse, mark: bytes) -> None:
 def test_sigterm_lets_streams_end_and_refuses_new_requests() -> None:
     with running(delay_s=0.02) as process:
         port = port_of(process)
-        with ask(port, "word " * 60, stream=True) as stream:
+        with ask(port, "word " * 300, stream=True) as stream:
             read_until(stream, b'"content":" word"')
             process.send_signal(signal.SIGTERM)
             while not is_refused(port):

@@ -12,7 +12,7 @@ from llmatic.core.types import Delta, Finished, GenerationRequest, Started, Usag
 from llmatic.services.responses import LEASE, STOPPED, Responses
 from tests.api.asking_responses import made, respond, streamed
 from tests.api.conftest import WAIT_S, Serve, Served
-from tests.api.test_streams import open_stream
+from tests.api.wire import open_stream
 from tests.fakes import Gate, Step
 from tests.stream_check import response_events
 

@@ -76,12 +76,12 @@ def test_stream_has_the_recorded_order(api: Served) -> None:
 
 def test_sdk_streams_what_it_reads_whole(api: Served) -> None:
     # Not strict: the SDK's own type has no null in finish_reason, which OpenAI sends in every chunk.
-    client = openai.OpenAI(base_url=api.base_url, api_key="none", max_retries=0)
-    parts = client.completions.create(model=SPEC.id, prompt=["a", "b"], n=2, stream=True)
-    texts = dict.fromkeys(range(4), "")
-    for chunk in parts:
-        texts[chunk.choices[0].index] += chunk.choices[0].text
-    whole = client.completions.create(model=SPEC.id, prompt=["a", "b"], n=2)
+    with openai.OpenAI(base_url=api.base_url, api_key="none", max_retries=0) as client:
+        parts = client.completions.create(model=SPEC.id, prompt=["a", "b"], n=2, stream=True)
+        texts = dict.fromkeys(range(4), "")
+        for chunk in parts:
+            texts[chunk.choices[0].index] += chunk.choices[0].text
+        whole = client.completions.create(model=SPEC.id, prompt=["a", "b"], n=2)
     assert list(texts.values()) == [choice.text for choice in whole.choices] == [TEXT] * 4
 
 

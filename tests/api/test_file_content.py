@@ -130,11 +130,11 @@ def test_unknown_parameters_are_refused(served: Served, path: str) -> None:
 
 
 def test_a_client_that_hangs_up_lets_go_of_the_file(served: Served, path: str) -> None:
-    n_before = served.app.n_in_flight
+    wait_until(served, lambda: served.app.n_in_flight == 0)
     with socket.create_connection(("127.0.0.1", httpx2.URL(served.url).port or 0)) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
-    wait_until(served, lambda: served.app.n_in_flight == n_before)
+    wait_until(served, lambda: served.app.n_in_flight == 0)
     wait_until(served, lambda: not is_open(path.split("/")[-2]))
 
 

@@ -14,6 +14,7 @@ from llmatic.core.types import Delta, EncoderInfo, Finished, Started, Usage
 from llmatic.services.ledger import Clocks, Ledger
 from llmatic.services.metering import Metering
 from tests.api.conftest import WAIT_S, Serve, Served
+from tests.api.wire import open_stream
 from tests.contract_check import assert_response_matches
 from tests.fakes import N_PROMPT_TOKENS, SPEC, WORDS, Gate
 
@@ -50,13 +51,15 @@ class Limited:
         """Requests, tokens, tokens of the day and what runs, of every account that has used anything."""
         found = [
             (it.requests.level(self.now), it.tokens.level(self.now), it.day_tokens, it.running)
-            for it in self.ledger.limiter._accounts.values()
+            for it in list(self.ledger.limiter._accounts.values())
         ]
         return [levels for levels in found if any(levels)]
 
     def until(self, is_so: Callable[[], bool]) -> None:
         """Ask the server for its health until the loop has come so far."""
+        deadline = time.monotonic() + WAIT_S
         while not is_so():
+            assert time.monotonic() < deadline
             self.served.http.get("/healthz")
 
 
@@ -171,20 +174,8 @@ def test_whoever_hangs_up_pays_what_was_computed(own: Any, stream: bool) -> None
     key = limited.key(tokens_per_minute=1000, concurrent_requests=1)
     gate = Gate()
     limited.served.pool.script = lambda _: [Started(7), Delta(0, "a", 3), gate]
-    request = limited.served.http.build_request(
-        "POST",
-        "/v1/chat/completions",
-        json={"model": SPEC.id, "messages": MESSAGES, "stream": stream, "max_tokens": 500},
-        headers={"x-api-key": key},
-        timeout=None if stream else 0.5,
-    )
-    if stream:
-        reply = limited.served.http.send(request, stream=True)
+    with open_stream(limited.served, headers={"x-api-key": key}, stream=stream, max_tokens=500):
         assert gate.reached.wait(WAIT_S)
-        reply.close()
-    else:
-        with pytest.raises(Exception, match="timed out"):
-            limited.served.http.send(request)
     assert limited.served.pool.cancelled.wait(WAIT_S)
     limited.until(lambda: limited.levels()[0][3] == 0)
     assert limited.levels() == [(0.0, 10.0, 10, 0)]

@@ -9,8 +9,8 @@ import pytest
 from llmatic.core.errors import EngineFailed, QueueFull
 from llmatic.core.types import Delta, Finished, GenerationRequest, Started, Usage
 from tests.api.conftest import WAIT_S, Serve, Served
-from tests.api.test_streams import gated, open_stream
-from tests.api.wire import messages_events
+from tests.api.test_streams import gated
+from tests.api.wire import messages_events, open_stream
 from tests.contract_check import component
 from tests.fakes import SPEC, Gate, Step
 

@@ -267,11 +267,17 @@ def test_a_database_that_is_gone_costs_only_the_recording(
     async def gone(_work: Any) -> Any:
         raise Unavailable("the database is gone")
 
-    monkeypatch.setattr(recording.stored.database, "write", gone)
-    for reply in (recording.chat(), ask(recording), recording.completion(), respond(recording, store=False)):
-        assert reply.status_code == 200, reply.text
-    assert recording.chat(stream=True).text.endswith("data: [DONE]\n\n")
-    monkeypatch.undo()
+    monkeypatch.setattr("llmatic.services.recording.RETRY_S", (0.01, 0.1))
+    with monkeypatch.context() as without:
+        without.setattr(recording.stored.database, "write", gone)
+        for reply in (
+            recording.chat(),
+            ask(recording),
+            recording.completion(),
+            respond(recording, store=False),
+        ):
+            assert reply.status_code == 200, reply.text
+        assert recording.chat(stream=True).text.endswith("data: [DONE]\n\n")
     assert eventually(lambda: len(recording.http.get("/api/v1/runs").json()) == 5)
 
 

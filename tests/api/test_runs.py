@@ -209,12 +209,15 @@ def test_answers_come_without_a_database(
     async def gone(_work: Any) -> Any:
         raise Unavailable("the database is gone")
 
-    monkeypatch.setattr(served.stored.database, "write", gone)
-    assert served.chat(store=True).status_code == 200
-    assert served.chat(store=True, stream=True).text.endswith("data: [DONE]\n\n")
-    assert make(served)["status"] == "completed"
-    refusal(served.http.post("/api/v1/runs", json={"messages": HI, "config": CONFIG, "stream": True}), 503)
-    monkeypatch.undo()
+    monkeypatch.setattr("llmatic.services.recording.RETRY_S", (0.01, 0.1))
+    with monkeypatch.context() as without:
+        without.setattr(served.stored.database, "write", gone)
+        assert served.chat(store=True).status_code == 200
+        assert served.chat(store=True, stream=True).text.endswith("data: [DONE]\n\n")
+        assert make(served)["status"] == "completed"
+        refusal(
+            served.http.post("/api/v1/runs", json={"messages": HI, "config": CONFIG, "stream": True}), 503
+        )
     assert (
         len(eventually(lambda: len(served.http.get("/v1/chat/completions").json()["data"]) == 2 and [1, 1]))
         == 2

@@ -97,8 +97,8 @@ def test_messages_come_back_in_order_and_in_pages(two: tuple[Served, str, str]) 
     second = served.http.get(path, headers=headers, params={"after": system["id"]}).json()
     assert [m["id"] for m in second["data"]] == [user["id"]]
     assert served.http.get(path, headers=headers, params={"after": "x"}).status_code == 400
-    client = openai.OpenAI(base_url=served.base_url, api_key=ann, max_retries=0)
-    assert [m.id for m in client.chat.completions.messages.list(made.id)] == [system["id"], user["id"]]
+    with openai.OpenAI(base_url=served.base_url, api_key=ann, max_retries=0) as client:
+        assert [m.id for m in client.chat.completions.messages.list(made.id)] == [system["id"], user["id"]]
 
 
 def test_lists_are_paged_filtered_and_ones_own(two: tuple[Served, str, str]) -> None:

@@ -199,12 +199,18 @@ def own(serve: Serve, tmp_path: Path) -> Served:
 
 
 def test_pages_without_a_key_are_served_without_the_database(
-    own: Served, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    store = StoreSettings(folder=str(tmp_path))
+    database, keys = open_keys(store, AuthSettings())
+    asyncio.run(keys.create("k"))
+    database.close_now()
+    own = serve(store=store)
     monkeypatch.setattr(own.stored.database, "read", gone)
     for path in ("/", "/healthz", "/readyz", "/openapi.yaml"):
         assert own.http.get(path).is_success
-    reply = own.http.get("/v1/models")
+    assert own.http.get("/v1/models").status_code == 401
+    reply = own.http.get("/v1/models", headers={"x-api-key": PREFIX + "w" * 40})
     assert reply.status_code == 503
     assert reply.headers["retry-after"] == "1"
 

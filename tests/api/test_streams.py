@@ -1,7 +1,6 @@
 """Streams over a socket: late failures, silence, clients that hang up, shutting down, many at once."""
 
 import http.client
-import json
 import socket
 import threading
 from collections.abc import Iterable
@@ -14,7 +13,7 @@ import pytest
 from llmatic.core.errors import EngineFailed
 from llmatic.core.types import ChatPrompt, Delta, Finished, GenerationRequest, Started, Usage
 from tests.api.conftest import WAIT_S, Serve, Served
-from tests.api.wire import events
+from tests.api.wire import events, open_stream
 from tests.fakes import SPEC, Gate, Step
 
 
@@ -28,18 +27,6 @@ def gated(gate: Gate) -> object:
         yield Finished(Usage(3, 1))
 
     return script
-
-
-def open_stream(served: Served, path: str = "/v1/chat/completions", **fields: object) -> socket.socket:
-    """A raw connection with a request sent on it."""
-    parts = urlsplit(served.url)
-    assert parts.hostname
-    body = {"model": SPEC.id, "messages": [{"role": "user", "content": "Hi"}], **fields}
-    raw = json.dumps(body).encode()
-    connection = socket.create_connection((parts.hostname, parts.port), timeout=WAIT_S)
-    head = f"POST {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: {len(raw)}\r\n\r\n"
-    connection.sendall(head.encode() + raw)
-    return connection
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -26,7 +26,8 @@ def served(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Served:
 
 def blobs(served: Served) -> set[str]:
     folder: Path = served.stored.blobs._folder  # type: ignore[attr-defined]
-    return {path.name for path in folder.rglob("*") if path.is_file()} - {"store-mark"}
+    names = {path.name for path in folder.rglob("*") if path.is_file()}
+    return {name for name in names if not name.startswith("store-mark")}
 
 
 def post(served: Served, operation: str, path: str, **options: Any) -> httpx2.Response:

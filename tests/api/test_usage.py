@@ -42,14 +42,7 @@ def keys(limited: Limited) -> dict[str, str]:
 
 
 def sdk(limited: Limited, key: str) -> Any:
-    client = openai.OpenAI(
-        base_url=limited.served.base_url,
-        api_key=None,
-        admin_api_key=key,
-        max_retries=0,
-        _strict_response_validation=True,
-    )
-    return client.admin.organization.usage
+    return limited.served.sdk(key).admin.organization.usage
 
 
 def get(limited: Limited, keys: dict[str, str], path: str, key: str = "admin") -> Any:

@@ -1,7 +1,13 @@
-"""Reading what comes over the wire."""
+"""What goes and comes over the wire."""
 
 import json
+import socket
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
+
+from tests.api.conftest import WAIT_S, Served
+from tests.fakes import SPEC
 
 
 def events(text: str) -> list[Any]:
@@ -31,3 +37,22 @@ def shape(value: Any) -> Any:
     if isinstance(value, list):
         return [shape(item) for item in value[:1]]
     return None
+
+
+def open_stream(
+    served: Served,
+    path: str = "/v1/chat/completions",
+    *,
+    headers: Mapping[str, str] | None = None,
+    **fields: object,
+) -> socket.socket:
+    """A raw connection with a request sent on it."""
+    parts = urlsplit(served.url)
+    assert parts.hostname
+    body = {"model": SPEC.id, "messages": [{"role": "user", "content": "Hi"}], **fields}
+    raw = json.dumps(body).encode()
+    connection = socket.create_connection((parts.hostname, parts.port), timeout=WAIT_S)
+    sent = {"Host": parts.netloc, "Content-Length": str(len(raw)), **(headers or {})}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+    connection.sendall(f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode() + raw)
+    return connection

@@ -25,6 +25,7 @@ HEAVY = [
 
 def llmatic(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("LLMATIC_")}
+    environ["RES_OPTIONS"] = "timeout:1 attempts:1"  # of names that nobody has
     command = [sys.executable, "-c", "from llmatic.cli import main; main()", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=60)
 

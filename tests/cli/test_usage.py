@@ -56,7 +56,7 @@ def test_a_table_of_days_and_keys(config: Path) -> None:
         [before, "key_b", "m", "completions", "2", "30", "20", "7"],
         [today, "key_a", "m", "completions", "2", "30", "20", "7"],
     ]
-    assert len(run(config, "--days", "10").splitlines()) == 4
+    assert len(run(config, "--days", "11").splitlines()) == 4
     (row,) = json.loads(run(config, "key_b", "--json"))
     assert row == {
         "day": before,

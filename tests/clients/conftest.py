@@ -1,5 +1,6 @@
 """One real server process on the embedded model, shared by the client tests."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -103,6 +104,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         url = f"http://127.0.0.1:{port}"
         deadline = time.monotonic() + START_TIMEOUT_S
         while not is_ready(url):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.05)
             if process.poll() is not None or time.monotonic() > deadline:
                 process.kill()
                 log.seek(0)

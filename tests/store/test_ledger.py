@@ -42,9 +42,10 @@ def time() -> Time:
 
 
 @pytest.fixture
-async def server(url: str) -> AsyncIterator[Callable[[Time], Ledger]]:
+async def server(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[Time], Ledger]]:
     """Makes servers of one database, which are closed without a word at the end: killed."""
     databases: list[Database] = []
+    monkeypatch.setattr("llmatic.services.ledger.SAVE_EVERY_S", 3600.0)  # when a test says so
 
     def make(time: Time) -> Ledger:
         databases.append(open_database(url))

@@ -50,8 +50,9 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name in ("AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(s3_blobs, "N_TRIES", 1)
-    monkeypatch.setattr(s3_blobs, "READ_TIMEOUT_S", 0.2)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +74,8 @@ def test_what_waiting_does_not_cure_stops_the_start(
 
 @pytest.mark.parametrize("status", [503, 500, 0])
 def test_what_waiting_may_cure_does_not(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not status:
+        monkeypatch.setattr(s3_blobs, "READ_TIMEOUT_S", 0.2)
     with answering(status) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         blobs = open_blobs("s3://files/llmatic")

@@ -89,18 +89,18 @@ async def test_abort_and_its_last_words(nothing_left: None, pools: Pools) -> Non
 
 
 async def test_a_hung_step_is_killed_by_the_watchdog(nothing_left: None, pools: Pools) -> None:
-    pool = await pools.start(fake(hang_after=3), step_timeout_s=0.5)
-    with pytest.raises(EngineFailed, match=r"one step took more than 0\.5 s"):
+    pool = await pools.start(fake(hang_after=3), step_timeout_s=2.0)
+    with pytest.raises(EngineFailed, match=r"one step took more than 2 s"):
         await events_of(pool, ask())
     assert await text_of(pool, ask("two")) == "two"
     await pools.close()
 
 
 async def test_a_stopped_process_is_killed_by_the_watchdog(pools: Pools) -> None:
-    pool = await pools.start(fake(token_delay_s=0.001), step_timeout_s=0.5)
+    pool = await pools.start(fake(token_delay_s=0.001), step_timeout_s=2.0)
     tasks = await broken_streams(pool, 1)
     os.kill(pool.state("m")["pid"], signal.SIGSTOP)
-    with pytest.raises(EngineFailed, match=r"it did not answer for 0\.5 s"):
+    with pytest.raises(EngineFailed, match=r"it did not answer for 2 s"):
         await tasks[0]
 
 
@@ -152,6 +152,8 @@ def test_the_worker_does_not_outlive_a_killed_server(tmp_path: Path) -> None:
         worker = os.pidfd_open(int(server.stderr.readline()))
         server.kill()
         server.wait()
-        readable, _, _ = select.select([worker], [], [], 30)
+        poll = select.poll()  # `select` knows the first 1024 files only
+        poll.register(worker, select.POLLIN)
+        readable = poll.poll(30_000)
         os.close(worker)
     assert readable

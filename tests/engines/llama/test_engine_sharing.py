@@ -49,7 +49,7 @@ def n_alike(found: list[TokenLogprob], wanted: list[TokenLogprob]) -> int:
     """How many tokens are equal, up to the first so close a call that rounding may tip it."""
     n = 0
     for ours, theirs in zip(found, wanted, strict=True):
-        if theirs.top[0].logprob - theirs.top[1].logprob < 0.02:
+        if theirs.top[0].logprob - theirs.top[1].logprob < 0.03:
             break
         assert ours.token_id == theirs.token_id
         n += 1

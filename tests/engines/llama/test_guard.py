@@ -84,9 +84,9 @@ async def test_scores(engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch, text
     p_unsafe, p_c, p_e = share(first, u, s), share(second, c, d), share(third, e, f)
     assert 0 < p_unsafe < 0.5
     # The first label of the list is that of `hate`: the likeliest ones were taken. The others may follow it.
-    assert scores["hate"] == pytest.approx(p_unsafe * p_c * p_e, rel=5e-3)
-    assert scores["sexual"] >= p_unsafe * p_c * (1 - p_e) * (1 - 5e-3)
-    assert scores["violence"] >= p_unsafe * (1 - p_c) * (1 - 5e-3)
+    assert scores["hate"] == pytest.approx(p_unsafe * p_c * p_e, rel=2e-2)
+    assert scores["sexual"] >= p_unsafe * p_c * (1 - p_e) * (1 - 2e-2)
+    assert scores["violence"] >= p_unsafe * (1 - p_c) * (1 - 2e-2)
     assert scores["sexual"] + scores["violence"] + scores["hate"] <= 2 * p_unsafe
     verdict, listed = judge.usages
     assert verdict.n_prompt_tokens == listed.n_prompt_tokens

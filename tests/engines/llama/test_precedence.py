@@ -151,7 +151,7 @@ async def test_a_step_that_is_broken_off_changes_no_text(
     model_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every second step of the background is broken off while it runs."""
-    prompts = [letter * 60 for letter in "abc"]
+    prompts = [letter * 60 for letter in "cmx"]  # no close call, which rounding could tip
     async with opened(model_path) as engine:
         alone = [(await ask_engine(engine, prompt, max_tokens=20)).texts for prompt in prompts]
     results: list[DecodeResult] = []
