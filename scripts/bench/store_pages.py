@@ -8,6 +8,7 @@ to the last of the answer. In the end what writes cost there (`store_writes`).
 
 import argparse
 import json
+import os
 import statistics
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -74,6 +75,7 @@ def run(arguments: argparse.Namespace) -> Report:
             started_s = time.monotonic()
             key = store_fill.fill(url, SECRET, sizes)
             fill_s[database] = round(time.monotonic() - started_s, 1)
+            os.sync()  # else the first lists are asked while the disk still writes
             with serving(arguments.cache, Path(folder), url) as server:
                 found += keepalive.run(_asked(database, server.port, key, sizes, arguments))
             if not arguments.only:
