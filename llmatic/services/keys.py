@@ -127,7 +127,7 @@ class Keys:
             return None
         expires_at = None if record.expires_at is None else record.expires_at / MICROSECONDS
         found = _principal(record)
-        if n_changes == self._n_changes:  # else it may have been revoked after it was read
+        if n_changes == self._n_changes:  # else it may have been changed after it was read
             self._memory.keep(digest, found, now, expires_at)
         self._note_use(record)
         return found

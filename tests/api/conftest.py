@@ -127,7 +127,7 @@ def start(
 
 @pytest.fixture(scope="session")
 def leaving() -> Iterator[list[Served]]:
-    """Servers that were told to stop: at the end of the session all have."""
+    """Servers that must have stopped at the end of the session; most were told to before."""
     left: list[Served] = []
     yield left
     for served in left:
